@@ -1,0 +1,79 @@
+//! Names of children, labels and annotations: the words that the cluster remembers us by.
+
+/// Longest name of a VisiobookService: every child adds at most 23 characters and must stay within 63.
+pub const MAX_NAME: usize = 40;
+/// Endings a service may not have, because its own children end in them.
+pub const RESERVED_ENDINGS: [&str; 3] = ["-blue", "-green", "-preview"];
+
+/// Field manager of everything but the selector of Services.
+pub const MANAGER: &str = "visiobook-operator";
+/// Field manager of the selector of Services, which the general apply never lists.
+pub const SWITCH_MANAGER: &str = "visiobook-operator/switch";
+/// Field manager of `status`.
+pub const STATUS_MANAGER: &str = "visiobook-operator/status";
+
+/// Label by which the operator finds its children again.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`].
+pub const MANAGED_BY_VALUE: &str = "visiobook-operator";
+/// Label of the service a child belongs to (A31).
+pub const NAME: &str = "app.kubernetes.io/name";
+/// Label of the service a pod belongs to, as the seeds' pipelines ask for it (A31).
+pub const APP: &str = "app";
+/// Label that traffic is switched by (A31, C16).
+pub const VERSION: &str = "version";
+/// Label of a namespace: the environment that governs it.
+pub const ENVIRONMENT: &str = "platform.visiobook.com/environment";
+/// Label of a pod, a Deployment and a ControllerRevision: the revision it was rendered from.
+pub const REVISION: &str = "platform.visiobook.com/revision";
+/// Annotation of a ControllerRevision: what of the accepted spec shapes no pod.
+pub const SERVING: &str = "platform.visiobook.com/serving";
+/// Annotation of an object made by somebody else that a service may take over.
+pub const ADOPT: &str = "platform.visiobook.com/adopt";
+/// Annotation of a Deployment: keyed digest of the secrets its pods use.
+pub const SECRETS_DIGEST: &str = "platform.visiobook.com/secrets-digest";
+/// Annotation of a pod: changed at a rotation of its secrets, which replaces the pod.
+pub const SECRETS_ROTATION: &str = "platform.visiobook.com/secrets-rotation";
+
+/// One of the two places a revision can run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// `<name>-blue`, where every service starts.
+    Blue,
+    /// `<name>-green`.
+    Green,
+}
+
+impl Colour {
+    /// Both, in order.
+    pub const ALL: [Colour; 2] = [Colour::Blue, Colour::Green];
+
+    /// The word in names and in the `version` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Colour::Blue => "blue",
+            Colour::Green => "green",
+        }
+    }
+
+    /// Read the word back.
+    pub fn parse(word: &str) -> Option<Colour> {
+        Colour::ALL.into_iter().find(|colour| colour.as_str() == word)
+    }
+}
+
+/// Name of a colour's Deployment and PodDisruptionBudget.
+pub fn coloured(service: &str, colour: Colour) -> String {
+    format!("{service}-{}", colour.as_str())
+}
+
+/// Name of the ConfigMap that holds content of this digest.
+pub fn config(service: &str, digest: &str) -> String {
+    format!("{service}-config-{digest}")
+}
+
+/// Name of the ControllerRevision that stores a revision.
+pub fn revision(service: &str, revision: &str) -> String {
+    format!("{service}-{revision}")
+}

@@ -1,0 +1,391 @@
+//! VisiobookService: one microservice, as its team describes it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
+use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::status::VisiobookServiceStatus;
+use super::workload::{Pod, Probes};
+
+/// One microservice: what its team says, from which the operator makes everything the guidelines ask for.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "platform.visiobook.com",
+    version = "v1alpha1",
+    kind = "VisiobookService",
+    plural = "visiobookservices",
+    shortname = "vbs",
+    category = "visiobook",
+    namespaced,
+    status = "VisiobookServiceStatus",
+    derive = "PartialEq",
+    doc = "One microservice: what its team says, from which the operator makes everything the guidelines ask for.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the active colour serves"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is ready, or is not"
+    ),
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        json_path = ".status.version",
+        description = "Tag or digest of the image that serves"
+    ),
+    printcolumn(name = "Pods", type_ = "string", json_path = ".status.pods", description = "Ready pods of wanted pods"),
+    printcolumn(name = "Environment", type_ = "string", json_path = ".status.environment"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime",
+        description = "How long it has been so"
+    ),
+    validation = Rule::new(format!("size(self.metadata.name) <= {}", super::names::MAX_NAME))
+        .message(Message::Message(format!("metadata.name is too long: use at most {} characters, so that the names of its children fit into 63", super::names::MAX_NAME))),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name becomes the name of a Service: start with a letter, then lower-case letters, digits and dashes only"),
+    validation = Rule::new("!self.metadata.name.endsWith('-blue') && !self.metadata.name.endsWith('-green') && !self.metadata.name.endsWith('-preview')")
+        .message("metadata.name must not end in -blue, -green or -preview: the service's own children end so")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.image) != has(self.domainService)")
+        .message("set exactly one of spec.image (your own container) and spec.domainService (one that comes with the operator)"),
+    validation = Rule::new("!has(self.env) || !has(self.config) || !self.env.exists(k, k in self.config)")
+        .message("a variable is defined in both spec.env and spec.config: keep it in one of them"),
+    validation = Rule::new("!has(self.env) || !has(self.secrets) || !self.env.exists(k, k in self.secrets)")
+        .message("a variable is defined in both spec.env and spec.secrets: keep it in one of them"),
+    validation = Rule::new("!has(self.config) || !has(self.secrets) || !self.config.exists(k, k in self.secrets)")
+        .message("a variable is defined in both spec.config and spec.secrets: keep it in one of them"),
+    validation = Rule::new("!has(self.configMapKeyRefs) || !self.configMapKeyRefs.exists(k, (has(self.env) && k in self.env) || (has(self.config) && k in self.config) || (has(self.secrets) && k in self.secrets))")
+        .message("a variable of spec.configMapKeyRefs is defined in spec.env, spec.config or spec.secrets too: keep one"),
+)]
+pub struct VisiobookServiceSpec {
+    /// Technology of the application: nodejs, python, go, vue or rust. It sets the default port (8000 for python,
+    /// 8080 else) and the name under which the environment is passed (NODE_ENV, PYTHON_ENV, APP_ENV).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
+    /// Kind of service: backend (default), ai or frontend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// Image of the application, with a tag or, better, a digest. Exactly one of image and domainService is set.
+    #[schemars(length(min = 1, max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// A domain service that comes with the operator, in place of an image. Not available in this release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_service: Option<DomainService>,
+    /// When the kubelet pulls the image: IfNotPresent (default), Always or Never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<PullPolicy>,
+    /// Secrets of the namespace that hold registry credentials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Command in place of the image's entry point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Arguments in place of the image's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Port that the application listens on, passed to it as PORT. Default: 8000 for python, 8080 else. 9090 is
+    /// taken by the metrics of the runtime contract.
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = Rule::new("self != 9090").message("spec.port 9090 is taken by /metrics of the runtime contract: let the application listen on another port"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Wanted pods, also set by `kubectl scale` and by autoscalers through the scale subresource. Default: what the
+    /// environment says (1 in development, 3 elsewhere). Leave it out where autoscaling is on.
+    #[schemars(range(min = 0, max = 1000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Requests and limits of the application. Default: what the environment says. A part left out keeps its
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// GPUs of each pod, where the environment allows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+    /// Environment variables with a plain value. Each variable is defined in one place only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Environment variables kept in a ConfigMap of the service's own. A change replaces the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// Files kept in the same ConfigMap and mounted read-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_files: Option<ConfigFiles>,
+    /// Environment variables whose value is a key of a Secret in the same namespace. Nothing starts until each is
+    /// there; a rotation replaces the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, KeyRef>,
+    /// Environment variables whose value is a key of somebody else's ConfigMap in the same namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_map_key_refs: BTreeMap<String, KeyRef>,
+    /// How the kubelet asks whether the application lives and is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Probes>,
+    /// Scaling by load. Default: what the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// How other pods reach the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServicePort>,
+    /// How many pods voluntary disruptions may take at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption_budget: Option<DisruptionBudget>,
+    /// Identity of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<WorkloadAccount>,
+    /// How a new version replaces the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// True: the operator writes nothing for this service until this is false again. What runs goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Scheduling, volumes and security of the pods, as Kubernetes words them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+}
+
+/// Approved technologies (B11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stack {
+    /// Node.js.
+    Nodejs,
+    /// Python.
+    Python,
+    /// Go.
+    Go,
+    /// Vue.
+    Vue,
+    /// Rust.
+    Rust,
+}
+
+/// The seeds' three charts (A02).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// A service with an HTTP interface.
+    #[default]
+    Backend,
+    /// A service that computes on GPUs.
+    Ai,
+    /// A web application.
+    Frontend,
+}
+
+/// Services that come with the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DomainService {
+    /// Users and sessions.
+    Users,
+    /// Projects.
+    Projects,
+    /// Files.
+    Storage,
+    /// Schema registry.
+    Database,
+    /// Configuration.
+    Config,
+    /// E-mail and messages.
+    Notifications,
+    /// Analysis of texts.
+    Analysis,
+    /// Generation of media.
+    Media,
+    /// The single entry point.
+    ApiGateway,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PullPolicy {
+    /// Only if the node lacks it (A03).
+    #[default]
+    IfNotPresent,
+    /// At every start.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// GPUs of a pod; the request always equals the limit (B07).
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// GPUs of each pod.
+    #[schemars(range(min = 1, max = 64))]
+    pub count: i32,
+    /// Resource that nodes offer them as. Default: nvidia.com/gpu.
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+}
+
+/// A key of a Secret or a ConfigMap.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRef {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in its data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// Files of a service.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigFiles {
+    /// Folder they appear in. Default: /app/config.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.startsWith('/') && !self.contains(':')").message("configFiles.mountPath is an absolute path without a colon"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_path: Option<String>,
+    /// File name to content.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Scaling by load, through the scale subresource of this resource.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.minReplicas) ? self.minReplicas : 2) <= (has(self.maxReplicas) ? self.maxReplicas : 10)")
+    .message("autoscaling.minReplicas (default 2) must not be above autoscaling.maxReplicas (default 10)"))]
+pub struct Autoscaling {
+    /// Whether load decides the number of pods. Default: what the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Fewest pods. Default: 2.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_replicas: Option<i32>,
+    /// Most pods. Default: 10.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_replicas: Option<i32>,
+    /// Wanted mean CPU in percent of the request. Default: 70.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(rename = "targetCPUUtilizationPercentage", default, skip_serializing_if = "Option::is_none")]
+    pub target_cpu_utilization_percentage: Option<i32>,
+    /// Wanted mean memory in percent of the request. Default: 80.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_memory_utilization_percentage: Option<i32>,
+    /// How fast it scales up and down. Default: Kubernetes' own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<HorizontalPodAutoscalerBehavior>,
+}
+
+/// How other pods reach the service.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePort {
+    /// ClusterIP (default), NodePort or LoadBalancer.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub type_: Option<ServiceType>,
+    /// Port of the Service. Default: 80. 9090 is the metrics port.
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = Rule::new("self != 9090").message("service.port 9090 is taken by the metrics port: choose another"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Annotations of the Service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Reach of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceType {
+    /// Inside the cluster.
+    #[default]
+    ClusterIP,
+    /// On a port of every node.
+    NodePort,
+    /// Through a load balancer of the cloud.
+    LoadBalancer,
+}
+
+/// How many pods voluntary disruptions may take at once.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.minAvailable) && has(self.maxUnavailable))").message("set one of disruptionBudget.minAvailable and disruptionBudget.maxUnavailable"))]
+pub struct DisruptionBudget {
+    /// Whether there is a PodDisruptionBudget. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Pods, or percent of them, that stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_available: Option<IntOrString>,
+    /// Pods, or percent of them, that may go. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// Identity of the pods.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.create) || self.create || has(self.name)").message("with serviceAccount.create: false, name the ServiceAccount to use in serviceAccount.name"))]
+pub struct WorkloadAccount {
+    /// Whether the operator makes the ServiceAccount. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<bool>,
+    /// Its name. Default: the name of the service.
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its annotations, where the operator makes it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Whether pods get its token. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automount_token: Option<bool>,
+}
+
+/// How a new version replaces the old one.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// RollingUpdate (default): pod by pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// Pods, or percent of them, above the wanted number during an update. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<IntOrString>,
+    /// Pods, or percent of them, missing during an update. Default: 1, or 0 where only one pod is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// Ways to replace a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Strategy {
+    /// Pod by pod, in one Deployment (A05).
+    #[default]
+    RollingUpdate,
+}

@@ -1,0 +1,165 @@
+//! What is known of children, from watches and from the answers to our own writes, whichever is newer.
+//!
+//! A watch lags behind our own writes. Resource versions only grow, so an answer that is newer than what the watch
+//! has told stands until the watch has caught up, and the watch's late news of it is no news.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Change, Live};
+use crate::api::kinds::Kind;
+use crate::plan::Planned;
+
+type Key = (Kind, String, String);
+/// The namespace that a watch looks at; `None` for all of them.
+type Scope = Option<String>;
+
+/// Children by name and by owner.
+#[derive(Default)]
+pub struct Cache(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    objects: HashMap<Key, Arc<Live>>,
+    owned: HashMap<String, BTreeSet<Key>>,
+    /// What a list that is under way has not shown yet.
+    unseen: HashMap<(Kind, Scope), HashSet<Key>>,
+    /// Deleted by us; the watch may still tell of their last days.
+    buried: HashSet<String>,
+    /// Writes that changed nothing: uid and manager, with a digest of what was planned.
+    given_up: HashMap<(String, &'static str), (u64, String)>,
+}
+
+/// What a watch event changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It told nothing new.
+    Known,
+    /// It did; this service, by namespace and name, should look.
+    News(Option<(String, String)>),
+}
+
+impl Cache {
+    /// An object was seen, in a watch or in an answer.
+    pub fn see(&self, live: Live) -> (Seen, Arc<Live>) {
+        let mut known = self.lock();
+        let key = (live.kind, live.namespace.clone(), live.name.clone());
+        for ((kind, _), unseen) in &mut known.unseen {
+            if *kind == live.kind {
+                unseen.remove(&key);
+            }
+        }
+        if let Some(old) = known.objects.get(&key)
+            && old.resource_version >= live.resource_version
+        {
+            return (Seen::Known, old.clone());
+        }
+        let live = Arc::new(live);
+        if known.buried.contains(&live.uid) {
+            return (Seen::Known, live);
+        }
+        let news = Seen::News(owner_of(&live));
+        known.insert(key, live.clone());
+        (news, live)
+    }
+
+    /// An object is gone, as a watch or the answer to a deletion says.
+    pub fn forget(&self, live: &Live, by_watch: bool) -> Seen {
+        let mut known = self.lock();
+        let key = (live.kind, live.namespace.clone(), live.name.clone());
+        if by_watch {
+            known.buried.remove(&live.uid);
+        } else {
+            known.buried.insert(live.uid.clone());
+        }
+        match known.objects.get(&key) {
+            // Made again since.
+            Some(current) if current.uid != live.uid && current.resource_version > live.resource_version => Seen::Known,
+            Some(current) => {
+                let owner = owner_of(current);
+                known.remove(&key);
+                Seen::News(owner)
+            }
+            None => Seen::Known,
+        }
+    }
+
+    /// A list of a kind begins: what it does not show is gone.
+    pub fn begin_list(&self, kind: Kind, scope: &Scope) {
+        let mut known = self.lock();
+        let within = |namespace: &String| scope.as_ref().is_none_or(|scope| scope == namespace);
+        let keys = known.objects.keys().filter(|(of, namespace, _)| *of == kind && within(namespace)).cloned().collect();
+        known.unseen.insert((kind, scope.clone()), keys);
+    }
+
+    /// A list of a kind is complete. Tells the services whose children were gone.
+    pub fn end_list(&self, kind: Kind, scope: &Scope) -> Vec<(String, String)> {
+        let mut known = self.lock();
+        let gone = known.unseen.remove(&(kind, scope.clone())).unwrap_or_default();
+        known.buried.clear();
+        let mut owners = Vec::new();
+        for key in gone {
+            owners.extend(known.objects.get(&key).and_then(|live| owner_of(live)));
+            known.remove(&key);
+        }
+        owners
+    }
+
+    /// An object by name.
+    pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Live>> {
+        self.lock().objects.get(&(kind, namespace.to_string(), name.to_string())).cloned()
+    }
+
+    /// Everything that a service controls, in order of kind and name.
+    pub fn owned_by(&self, uid: &str) -> Vec<Arc<Live>> {
+        let known = self.lock();
+        known.owned.get(uid).into_iter().flatten().filter_map(|key| known.objects.get(key).cloned()).collect()
+    }
+
+    /// Remember a write that changed nothing, so that it is not repeated until plan or object change.
+    pub fn give_up(&self, live: &Live, planned: &Planned, changes: &[Change]) {
+        let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+        tracing::warn!(kind = planned.kind.as_str(), name = planned.name, ?paths, "an apply changed nothing; it is not repeated");
+        let digest = crate::check::digest(&planned.object);
+        self.lock().given_up.insert((live.uid.clone(), planned.manager), (live.resource_version, digest));
+    }
+
+    /// Whether this write changed nothing before.
+    pub fn gave_up(&self, live: &Live, planned: &Planned) -> bool {
+        let known = self.lock();
+        let Some((version, digest)) = known.given_up.get(&(live.uid.clone(), planned.manager)) else { return false };
+        *version == live.resource_version && *digest == crate::check::digest(&planned.object)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn insert(&mut self, key: Key, live: Arc<Live>) {
+        self.remove(&key);
+        if let Some((uid, _)) = &live.owner {
+            self.owned.entry(uid.clone()).or_default().insert(key.clone());
+        }
+        self.objects.insert(key, live);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(old) = self.objects.remove(key) else { return };
+        self.given_up.retain(|(uid, _), _| *uid != old.uid);
+        if let Some((uid, _)) = &old.owner
+            && let Some(keys) = self.owned.get_mut(uid)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.owned.remove(uid);
+            }
+        }
+    }
+}
+
+fn owner_of(live: &Live) -> Option<(String, String)> {
+    live.owner.as_ref().map(|(_, name)| (live.namespace.clone(), name.clone()))
+}
+

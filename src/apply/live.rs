@@ -1,0 +1,83 @@
+//! An object as the cluster holds it, in few bytes: thousands of them are kept.
+
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::difference;
+use crate::api::kinds::Kind;
+use crate::api::names;
+
+/// An object of ours, or one that stands where ours should.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its version. The API server counts them up, so the newer of two is known.
+    pub resource_version: u64,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Uid and name of the VisiobookService that controls it.
+    pub owner: Option<(String, String)>,
+    /// The object, as compact JSON.
+    body: Box<[u8]>,
+}
+
+impl Live {
+    /// Keep an object, without what no comparison needs.
+    pub fn keep(kind: Kind, object: DynamicObject) -> Live {
+        let meta = &object.metadata;
+        let owner = meta
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true) && owner.kind == "VisiobookService")
+            .map(|owner| (owner.uid.clone(), owner.name.clone()));
+        let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+        let uid = meta.uid.clone().unwrap_or_default();
+        let resource_version = version(meta.resource_version.as_deref());
+        let terminating = meta.deletion_timestamp.is_some();
+        let mut value = serde_json::to_value(&object).unwrap_or_default();
+        difference::trim(&mut value, names::MANAGER);
+        let body = serde_json::to_vec(&value).unwrap_or_default().into_boxed_slice();
+        Live { kind, name, namespace, uid, resource_version, terminating, owner, body }
+    }
+
+    /// The object as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Whether a service controls it.
+    pub fn belongs_to(&self, uid: &str) -> bool {
+        self.owner.as_ref().is_some_and(|(owner, _)| owner == uid)
+    }
+
+    /// Whether its owner allows a service to take it over.
+    pub fn may_be_adopted(&self) -> bool {
+        self.owner.is_none() && self.json().pointer("/metadata/annotations").and_then(|a| a.get(names::ADOPT)).is_some()
+    }
+
+    /// Who it belongs to, for people.
+    pub fn owner_name(&self) -> String {
+        if let Some((_, name)) = &self.owner {
+            return format!("the VisiobookService {name}");
+        }
+        let value = self.json();
+        let owner = value.pointer("/metadata/ownerReferences/0");
+        match owner.map(|owner| (&owner["kind"], &owner["name"])) {
+            Some((Value::String(kind), Value::String(name))) => format!("the {kind} {name}"),
+            _ => "somebody else".to_string(),
+        }
+    }
+}
+
+/// A resource version as a number; zero for one that is none.
+pub fn version(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}

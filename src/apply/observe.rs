@@ -1,0 +1,133 @@
+//! Reading: everything a pass needs to know, once. Caches answer; only a Secret that is new or has changed is asked
+//! of the API server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Cache, Error, Live, Secrets};
+use crate::api::VisiobookService;
+use crate::api::kinds::Kind;
+use crate::api::names::{self, Colour};
+use crate::facts::{DeploymentFact, EnvironmentFact, Facts, RevisionFact, SecretKey};
+use crate::plan::Owner;
+
+/// What the conductor knows of a service's surroundings.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Who governs its namespace.
+    pub environment: EnvironmentFact,
+    /// Who set `spec.replicas` other than by the scale subresource.
+    pub replicas_applied_by: Option<String>,
+}
+
+/// See everything that one pass looks at.
+pub async fn observe(
+    cache: &Cache,
+    secrets: &Secrets,
+    owner: &Owner,
+    service: &VisiobookService,
+    surroundings: Surroundings,
+) -> Result<Facts, Error> {
+    let owned = cache.owned_by(&owner.uid);
+    let deployments = deployments(cache, owner);
+    let revisions: Vec<RevisionFact> =
+        owned.iter().filter(|live| live.kind == Kind::ControllerRevision).filter_map(|live| revision(live)).collect();
+    let selected = cache
+        .get(Kind::Service, &owner.namespace, &owner.name)
+        .filter(|live| live.belongs_to(&owner.uid))
+        .and_then(|live| Colour::parse(text(&live.json(), "/spec/selector/version")?));
+    let autoscaler_problem = cache
+        .get(Kind::HorizontalPodAutoscaler, &owner.namespace, &owner.name)
+        .filter(|live| live.belongs_to(&owner.uid))
+        .and_then(|live| autoscaler_problem(&live.json()));
+    let references = references(service, &revisions, &deployments);
+    Ok(Facts {
+        environment: surroundings.environment,
+        secrets: secrets.look(&owner.namespace, &references).await?,
+        deployments,
+        selected,
+        revisions,
+        replicas_applied_by: surroundings.replicas_applied_by,
+        autoscaler_problem,
+    })
+}
+
+/// Secrets that the resource asks for, and those that the revisions which run read.
+fn references(
+    service: &VisiobookService,
+    revisions: &[RevisionFact],
+    deployments: &BTreeMap<Colour, DeploymentFact>,
+) -> BTreeSet<SecretKey> {
+    let asked = service.spec.secrets.values().map(|key| (key.name.clone(), key.key.clone()));
+    let running = revisions
+        .iter()
+        .filter(|revision| deployments.values().any(|deployment| deployment.revision == revision.hash))
+        .filter_map(|revision| revision.data.pointer("/shape/secrets")?.as_object())
+        .flat_map(|secrets| secrets.values())
+        .filter_map(|key| Some((key["name"].as_str()?.to_string(), key["key"].as_str()?.to_string())));
+    asked.chain(running).collect()
+}
+
+/// The Deployments of a service.
+pub fn deployments(cache: &Cache, owner: &Owner) -> BTreeMap<Colour, DeploymentFact> {
+    Colour::ALL
+        .into_iter()
+        .filter_map(|colour| {
+            let live = cache.get(Kind::Deployment, &owner.namespace, &names::coloured(&owner.name, colour))?;
+            live.belongs_to(&owner.uid).then(|| (colour, deployment(&live.json())))
+        })
+        .collect()
+}
+
+fn deployment(value: &Value) -> DeploymentFact {
+    let count = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0) as i32;
+    let annotation = |path: &str, name: &str| Some(value.pointer(path)?.get(name)?.as_str()?.to_string());
+    let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
+    let condition = |type_: &str, status: &str| {
+        conditions.into_iter().flatten().find(|condition| condition["type"] == type_ && condition["status"] == status)
+    };
+    let stuck = condition("Progressing", "False");
+    let problem = condition("ReplicaFailure", "True").or(stuck);
+    DeploymentFact {
+        revision: annotation("/metadata/labels", names::REVISION).unwrap_or_default(),
+        replicas: count("/spec/replicas"),
+        status_replicas: count("/status/replicas"),
+        updated: count("/status/updatedReplicas"),
+        ready: count("/status/readyReplicas"),
+        available: count("/status/availableReplicas"),
+        observed: count("/status/observedGeneration") >= count("/metadata/generation"),
+        problem: problem.and_then(|condition| condition["message"].as_str()).map(str::to_string),
+        deadline_exceeded: stuck.is_some_and(|condition| condition["reason"] == "ProgressDeadlineExceeded"),
+        secrets_digest: annotation("/metadata/annotations", names::SECRETS_DIGEST),
+        secrets_rotation: annotation("/spec/template/metadata/annotations", names::SECRETS_ROTATION),
+    }
+}
+
+fn revision(live: &Live) -> Option<RevisionFact> {
+    let value = live.json();
+    Some(RevisionFact {
+        hash: value.pointer("/metadata/labels")?.get(names::REVISION)?.as_str()?.to_string(),
+        number: value.get("revision")?.as_i64()?,
+        data: value.get("data")?.clone(),
+        serving: value
+            .pointer("/metadata/annotations")
+            .and_then(|annotations| annotations.get(names::SERVING)?.as_str())
+            .map(str::to_string),
+    })
+}
+
+fn autoscaler_problem(value: &Value) -> Option<String> {
+    let conditions = value.pointer("/status/conditions")?.as_array()?;
+    let broken = conditions.iter().find(|condition| {
+        condition["status"] == "False" && (condition["type"] == "ScalingActive" || condition["type"] == "AbleToScale")
+    })?;
+    // Scaled to zero by hand is a wish, and new pods have no metrics yet.
+    let expected = ["ScalingDisabled", "FailedGetResourceMetric"];
+    let reason = broken["reason"].as_str().unwrap_or_default();
+    (!expected.contains(&reason)).then(|| broken["message"].as_str().unwrap_or_default().to_string())
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
+    value.pointer(path)?.as_str()
+}

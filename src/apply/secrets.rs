@@ -1,0 +1,160 @@
+//! Secrets, as little of them as can be: their names and versions from a metadata watch, their keys on demand, and
+//! of the values only a keyed digest and a length.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::{hmac, rand};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, ObjectMeta, PostParams};
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use crate::facts::{SecretFact, SecretKey};
+
+/// Secret of the operator's own namespace that holds the key of all digests.
+const KEY_SECRET: &str = "visiobook-operator-digest-key";
+const KEY_BYTES: usize = 32;
+/// Characters of a digest that are kept: enough to tell two values apart, useless to find one.
+const DIGEST_CHARACTERS: usize = 16;
+
+type Name = (String, String);
+
+/// Which Secrets exist, in which version.
+#[derive(Default)]
+pub struct SecretIndex(Mutex<HashMap<Name, u64>>);
+
+impl SecretIndex {
+    /// A Secret was seen. Tells whether that is news.
+    pub fn see(&self, namespace: &str, name: &str, version: u64) -> bool {
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.insert((namespace.into(), name.into()), version) != Some(version)
+    }
+
+    /// A Secret is gone.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.into(), name.into()));
+    }
+
+    /// A list shows what exists now in the namespaces it looked at; what it lacks is gone, and told.
+    pub fn keep_only(&self, seen: &BTreeSet<Name>, within: impl Fn(&String) -> bool) -> Vec<Name> {
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<Name> = index.keys().filter(|name| within(&name.0) && !seen.contains(*name)).cloned().collect();
+        index.retain(|name, _| !gone.contains(name));
+        gone
+    }
+
+    fn version(&self, name: &Name) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+}
+
+/// The key that digests are made with. It outlives the operator in a Secret of its own namespace, so that a restart
+/// tells a rotation from a new key.
+pub struct DigestKey {
+    id: String,
+    key: hmac::Key,
+}
+
+impl DigestKey {
+    /// Read the key, or make it at the first start.
+    pub async fn ensure(client: kube::Client, namespace: &str) -> Result<DigestKey, kube::Error> {
+        let api: Api<Secret> = Api::namespaced(client, namespace);
+        let mut bytes = vec![0; KEY_BYTES];
+        if rand::fill(&mut bytes).is_err() {
+            return Err(kube::Error::Service("the system gives no random numbers".into()));
+        }
+        let fresh = Secret {
+            metadata: ObjectMeta { name: Some(KEY_SECRET.into()), ..ObjectMeta::default() },
+            data: Some(BTreeMap::from([("key".to_string(), ByteString(bytes))])),
+            ..Secret::default()
+        };
+        let secret = match api.get_opt(KEY_SECRET).await? {
+            Some(secret) => secret,
+            None => match api.create(&PostParams::default(), &fresh).await {
+                // A standby was faster.
+                Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(KEY_SECRET).await?,
+                answer => answer?,
+            },
+        };
+        let bytes = secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0).unwrap_or_default();
+        Ok(DigestKey::new(&bytes))
+    }
+
+    /// A key of these bytes.
+    pub fn new(bytes: &[u8]) -> DigestKey {
+        DigestKey { id: hex(&Sha256::digest(bytes), 8), key: hmac::Key::new(hmac::HMAC_SHA256, bytes) }
+    }
+
+    fn digest(&self, value: &[u8]) -> String {
+        format!("{}:{}", self.id, hex(hmac::sign(&self.key, value).as_ref(), DIGEST_CHARACTERS))
+    }
+}
+
+fn hex(bytes: &[u8], characters: usize) -> String {
+    bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).take(characters).map(char::from).collect()
+}
+
+/// Reads keys of Secrets, each version of a Secret once.
+pub struct Secrets {
+    client: kube::Client,
+    key: DigestKey,
+    index: Arc<SecretIndex>,
+    read: Mutex<HashMap<Name, (u64, BTreeMap<String, SecretFact>)>>,
+}
+
+impl Secrets {
+    /// A reader beside the index that a watch feeds.
+    pub fn new(client: kube::Client, key: DigestKey, index: Arc<SecretIndex>) -> Secrets {
+        Secrets { client, key, index, read: Mutex::default() }
+    }
+
+    /// What is known of these keys.
+    pub async fn look(
+        &self,
+        namespace: &str,
+        references: &BTreeSet<SecretKey>,
+    ) -> Result<BTreeMap<SecretKey, SecretFact>, Error> {
+        let mut facts = BTreeMap::new();
+        for (name, key) in references {
+            let keys = self.keys(namespace, name).await?;
+            let fact = match keys {
+                None => SecretFact::SecretMissing,
+                Some(keys) => keys.get(key).cloned().unwrap_or(SecretFact::KeyMissing),
+            };
+            facts.insert((name.clone(), key.clone()), fact);
+        }
+        Ok(facts)
+    }
+
+    async fn keys(&self, namespace: &str, name: &str) -> Result<Option<BTreeMap<String, SecretFact>>, Error> {
+        let place = (namespace.to_string(), name.to_string());
+        let Some(version) = self.index.version(&place) else {
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+            return Ok(None);
+        };
+        if let Some((read, keys)) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&place)
+            && *read >= version
+        {
+            return Ok(Some(keys.clone()));
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let answer = api.get_opt(name).await;
+        let found = answer
+            .map_err(|error| Error::Refused { what: format!("read Secret {namespace}/{name}"), source: Box::new(error) })?;
+        let Some(secret) = found else { return Ok(None) };
+        let version = super::writer::version_of(&secret.metadata);
+        let keys: BTreeMap<String, SecretFact> = secret
+            .data
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| {
+                let length = String::from_utf8_lossy(&value.0).chars().count();
+                (key, SecretFact::Present { digest: self.key.digest(&value.0), length })
+            })
+            .collect();
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(place, (version, keys.clone()));
+        Ok(Some(keys))
+    }
+}

@@ -1,0 +1,44 @@
+//! May this run, and with which values? Pure: the resource and its environment in, values or every refusal out.
+
+pub mod image;
+mod resolve;
+mod revision;
+mod rules;
+mod secrets;
+mod valid;
+
+pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
+pub use revision::digest;
+pub use secrets::{digest as secrets_digest, hold, references};
+pub use valid::{Account, Budget, Scaling, Serving, Shape, Valid};
+
+use crate::api::VisiobookService;
+use crate::facts::EnvironmentFact;
+
+/// Why a resource may not run as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Refusal {
+    /// Name of the rule, stable over releases.
+    pub rule: &'static str,
+    /// Field of the resource that breaks it.
+    pub field: String,
+    /// What is wrong, and the way out.
+    pub message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} [{}]", self.field, self.message, self.rule)
+    }
+}
+
+/// Hold the resource against every rule. All refusals are returned at once, in the order of the rules.
+pub fn validate(service: &VisiobookService, environment: &EnvironmentFact) -> Result<Valid, Vec<Refusal>> {
+    let name = service.metadata.name.as_deref().unwrap_or_default();
+    let environment = match resolve::rules_of(environment) {
+        Ok(environment) => environment,
+        Err(refusal) => return Err(vec![refusal]),
+    };
+    let refusals = rules::broken(name, &service.spec, &environment);
+    if refusals.is_empty() { Ok(resolve::resolve(&service.spec, &environment)) } else { Err(refusals) }
+}

@@ -1,0 +1,54 @@
+//! Whether the secrets that a revision needs are there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rules::wrong_length;
+use super::{Refusal, Shape};
+use crate::api::EnvironmentType;
+use crate::facts::{SecretFact, SecretKey};
+
+/// Every key of a Secret that the pods of a shape read.
+pub fn references(shape: &Shape) -> BTreeSet<SecretKey> {
+    shape.secrets.values().map(|key| (key.name.clone(), key.key.clone())).collect()
+}
+
+/// What holds a shape back; empty if nothing does.
+pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Refusal> {
+    let mut held = Vec::new();
+    for (variable, reference) in &shape.secrets {
+        let told = match secrets.get(&(reference.name.clone(), reference.key.clone())) {
+            None | Some(SecretFact::SecretMissing) => {
+                Some(("secret-exists", format!("waits for Secret \"{}\": create it, with key \"{}\"", reference.name, reference.key)))
+            }
+            Some(SecretFact::KeyMissing) => Some((
+                "secret-key-exists",
+                format!("waits for key \"{}\" of Secret \"{}\": add it, or correct the key", reference.key, reference.name),
+            )),
+            Some(SecretFact::Present { length, .. }) if shape.environment == EnvironmentType::Production => {
+                wrong_length(variable, *length).map(|wrong| {
+                    ("secret-length", format!("key \"{}\" of Secret \"{}\" {wrong}", reference.key, reference.name))
+                })
+            }
+            Some(SecretFact::Present { .. }) => None,
+        };
+        if let Some((rule, message)) = told {
+            held.push(Refusal { rule, field: format!("spec.secrets.{variable}"), message });
+        }
+    }
+    held
+}
+
+/// One digest over all the secrets a shape reads; `None` if it reads none, or one is missing.
+pub fn digest(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Option<Vec<(SecretKey, String)>> {
+    let references = references(shape);
+    if references.is_empty() {
+        return None;
+    }
+    references
+        .into_iter()
+        .map(|reference| match secrets.get(&reference) {
+            Some(SecretFact::Present { digest, .. }) => Some((reference, digest.clone())),
+            _ => None,
+        })
+        .collect()
+}

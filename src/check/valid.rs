@@ -1,0 +1,163 @@
+//! What a checked resource comes to. Only what somebody said stands here; defaults are added when it is rendered,
+//! so that a default that a later release changes is no change of the resource.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::{ConfigFiles, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType, Stack};
+
+/// A resource that may run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Valid {
+    /// What a pod is made from. Its hash is the revision.
+    pub shape: Shape,
+    /// What is made around the pods. A change of it replaces none of them.
+    pub serving: Serving,
+}
+
+/// Everything that shapes a pod. The revision is a hash of this, so a field added here must be left out of the
+/// JSON while nobody has set it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shape {
+    /// Rule book of the environment.
+    pub environment: EnvironmentType,
+    /// Technology.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
+    /// Kind of service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// Image of the application.
+    pub image: String,
+    /// When it is pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<PullPolicy>,
+    /// Names of the Secrets it is pulled with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<String>,
+    /// Command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Port of the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Requests, canonical, as resource or environment say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, String>,
+    /// Limits, canonical, as resource or environment say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, String>,
+    /// GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+    /// Labels of nodes with GPUs, as the environment says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpu_node_selector: BTreeMap<String, String>,
+    /// Log level, as the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<LogLevel>,
+    /// Plain variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Variables kept in the ConfigMap.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// Files kept in the ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_files: Option<ConfigFiles>,
+    /// Variables from Secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, KeyRef>,
+    /// Variables from other ConfigMaps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_map_key_refs: BTreeMap<String, KeyRef>,
+    /// Probes, as the resource words them.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub probes: Value,
+    /// ServiceAccount, if not the service's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// Whether pods get its token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automount_token: bool,
+    /// Pass-through, as the resource words it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub pod: Value,
+}
+
+/// Everything around the pods, with defaults filled in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Serving {
+    /// Name of the environment, for people.
+    pub environment: String,
+    /// Pods of a service that never said how many.
+    pub replicas: i32,
+    /// Reach of the Service.
+    pub service_type: ServiceType,
+    /// Port of the Service.
+    pub service_port: u16,
+    /// Annotations of the Service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub service_annotations: BTreeMap<String, String>,
+    /// Scaling by load, where it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
+    /// Budget, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// ServiceAccount, where the operator makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
+    /// Pods above the wanted number during an update.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub max_surge: Value,
+    /// Pods missing during an update.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub max_unavailable: Value,
+}
+
+/// Scaling by load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// Fewest pods.
+    pub min: i32,
+    /// Most pods.
+    pub max: i32,
+    /// Wanted CPU in percent of the request.
+    pub cpu: i32,
+    /// Wanted memory in percent of the request.
+    pub memory: i32,
+    /// Speed, as the resource words it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub behavior: Value,
+}
+
+/// A PodDisruptionBudget's one number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Budget {
+    /// What stays.
+    MinAvailable(Value),
+    /// What may go.
+    MaxUnavailable(Value),
+}
+
+/// A ServiceAccount of the operator's making.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    /// Its name; empty for the name of the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}

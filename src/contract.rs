@@ -1,0 +1,34 @@
+//! The Visiobook runtime law, as constants: ports, paths, headers and the variables every service is given.
+//!
+//! Numbers carry the requirement they come from (`docs/requirements.md`).
+
+/// Port of an application that says nothing (X14, A04).
+pub const PORT: u16 = 8080;
+/// Port of an application of the `python` stack that says nothing (A35, L09).
+pub const PORT_PYTHON: u16 = 8000;
+/// Port of `/metrics`, the same in every pod and every Service (A22, G01).
+pub const METRICS_PORT: u16 = 9090;
+/// Where metrics are scraped (D05, A20).
+pub const METRICS_PATH: &str = "/metrics";
+/// What the liveness probe asks (A07).
+pub const HEALTH_PATH: &str = "/health";
+/// What the readiness probe asks (A08).
+pub const READY_PATH: &str = "/ready";
+/// Where `configFiles` are mounted (A27).
+pub const CONFIG_PATH: &str = "/app/config";
+/// Header that carries the correlation id (A14, D26).
+pub const CORRELATION_ID_HEADER: &str = "x-correlation-id";
+/// Where services find the gateway unless told otherwise (A14, X52).
+pub const API_GATEWAY_URL: &str = "http://api-gateway-service:8080";
+/// User and group that containers run as (A16, A17, X16).
+pub const UID: i64 = 1001;
+/// Seconds an application has to stop by itself (H03, X30).
+pub const SHUTDOWN_SECONDS: i64 = 30;
+/// Seconds until the kubelet kills what did not stop (X30).
+pub const GRACE_SECONDS: i64 = 45;
+/// Characters a JWT secret has at least in production (H01).
+pub const JWT_SECRET_MIN: usize = 32;
+/// Characters an encryption key has, exactly, in production (H01).
+pub const ENCRYPTION_KEY_LENGTH: usize = 32;
+/// Variables that hold a time-out, which is at least one second (H01, H02).
+pub const TIMEOUT_VARIABLES: [&str; 3] = ["READ_TIMEOUT", "WRITE_TIMEOUT", "SHUTDOWN_TIMEOUT"];

@@ -1,0 +1,144 @@
+//! Everything one pass saw, as plain data. Nothing after `observe` reads the cluster again.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::api::VisiobookEnvironmentSpec;
+use crate::api::kinds::Kind;
+use crate::api::names::Colour;
+
+/// What one pass saw of a service's surroundings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Who governs the namespace.
+    pub environment: EnvironmentFact,
+    /// Every key of a Secret that the resource or its active revision uses.
+    pub secrets: BTreeMap<SecretKey, SecretFact>,
+    /// Deployments that exist, by colour.
+    pub deployments: BTreeMap<Colour, DeploymentFact>,
+    /// Colour that the Service selects; `None` while there is no Service.
+    pub selected: Option<Colour>,
+    /// Stored revisions, newest last.
+    pub revisions: Vec<RevisionFact>,
+    /// Who set `spec.replicas` by applying or editing the resource itself; `None` if only the scale subresource did.
+    pub replicas_applied_by: Option<String>,
+    /// What hinders the autoscaler, in its own words.
+    pub autoscaler_problem: Option<String>,
+}
+
+/// Who governs a namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum EnvironmentFact {
+    /// No label: the built-in development rules.
+    #[default]
+    Unlabelled,
+    /// The label names this environment.
+    Governed {
+        /// Its name.
+        name: String,
+        /// Its rules.
+        spec: Box<VisiobookEnvironmentSpec>,
+    },
+    /// The label names an environment that does not exist.
+    Missing {
+        /// What the label says.
+        name: String,
+    },
+}
+
+/// Name of a Secret and a key in it.
+pub type SecretKey = (String, String);
+
+/// A key of a Secret, as far as it may be known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretFact {
+    /// The Secret does not exist.
+    SecretMissing,
+    /// The Secret has no such key.
+    KeyMissing,
+    /// It is there.
+    Present {
+        /// Keyed digest of the value: tells a rotation, reveals nothing.
+        digest: String,
+        /// Characters of the value.
+        length: usize,
+    },
+}
+
+/// A Deployment of ours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeploymentFact {
+    /// Revision its template was rendered from.
+    pub revision: String,
+    /// Pods it wants.
+    pub replicas: i32,
+    /// Pods that exist.
+    pub status_replicas: i32,
+    /// Pods of the current template.
+    pub updated: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Pods that have been ready long enough.
+    pub available: i32,
+    /// Whether its status speaks of its current spec.
+    pub observed: bool,
+    /// What hinders it, in Kubernetes' words.
+    pub problem: Option<String>,
+    /// Whether Kubernetes has given up on progress.
+    pub deadline_exceeded: bool,
+    /// Digest of the secrets its pods were started with.
+    pub secrets_digest: Option<String>,
+    /// What its pods carry since the last rotation.
+    pub secrets_rotation: Option<String>,
+}
+
+/// A ControllerRevision of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevisionFact {
+    /// Ten characters of the hash.
+    pub hash: String,
+    /// Counts up with each new revision.
+    pub number: i64,
+    /// What was stored: shape, template, config.
+    pub data: Value,
+    /// The annotation that holds what shapes no pod.
+    pub serving: Option<String>,
+}
+
+/// What a pass wrote.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// Objects that did not exist.
+    pub created: Vec<(Kind, String)>,
+    /// Objects that were changed because the plan had.
+    pub updated: Vec<(Kind, String)>,
+    /// Objects that were no longer planned.
+    pub pruned: Vec<(Kind, String)>,
+    /// Fields that somebody else had changed, and that were put back.
+    pub drift: Vec<Drift>,
+}
+
+/// A field that somebody else had changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    /// Kind of the object.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The field.
+    pub path: String,
+    /// Who changed it, as far as the API server remembers.
+    pub manager: Option<String>,
+}
+
+/// Why a pass could not write what it had planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// A word for conditions and metrics.
+    pub reason: &'static str,
+    /// What happened, for people.
+    pub message: String,
+    /// Whether it helps to try again without anybody doing anything.
+    pub transient: bool,
+}

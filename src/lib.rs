@@ -1,0 +1,26 @@
+//! The map of the house.
+//!
+//! The flow is one line, and so is the order of the rooms:
+//! **api -> check -> rollout -> plan -> apply -> status**, conducted by `operator`.
+//!
+//! | layer | rooms | may use | must not contain |
+//! |---|---|---|---|
+//! | words | contract, api, facts | each other, downwards | client, async, clock, environment |
+//! | thought | check, rollout, plan, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
+//! | hands | apply, telemetry | words, thought | decisions |
+//! | conductor | operator | all of the above | builders |
+//! | doors | cli, main | everything | logic |
+//!
+//! No room imports upwards, and none in a circle: `tests/all/rooms.rs` reads the imports against this table.
+
+pub mod api;
+pub mod apply;
+pub mod check;
+pub mod cli;
+pub mod contract;
+pub mod facts;
+pub mod operator;
+pub mod plan;
+pub mod rollout;
+pub mod status;
+pub mod telemetry;

@@ -1,0 +1,232 @@
+//! What all passes share.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use futures::channel::mpsc::UnboundedSender;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use super::backoff::Backoff;
+use crate::api::names;
+use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
+use crate::apply::{Cache, Secrets, Surroundings, Writer};
+use crate::facts::EnvironmentFact;
+use crate::telemetry::Metrics;
+
+/// A service as it is watched: one that cannot be read does not stop the watch.
+pub(super) type Guarded = DeserializeGuard<VisiobookService>;
+
+/// The services of one namespace, or of all.
+pub(super) struct Lane {
+    /// The namespace; `None` for all.
+    pub(super) scope: Option<String>,
+    /// The services, as watched.
+    pub(super) store: Store<Guarded>,
+    /// Where to say that one should be looked at.
+    pub(super) triggers: UnboundedSender<ObjectRef<Guarded>>,
+}
+
+/// What all passes share. Cheap to look at, locked for moments only.
+pub(super) struct Context {
+    pub(super) writer: Writer,
+    pub(super) cache: Arc<Cache>,
+    pub(super) secrets: Secrets,
+    pub(super) recorder: Recorder,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) backoff: Backoff,
+    lanes: OnceLock<Vec<Lane>>,
+    queued: Mutex<HashSet<ObjectRef<Guarded>>>,
+    /// Services as our own writes left them, until the watch has caught up.
+    written: Mutex<HashMap<String, Arc<VisiobookService>>>,
+    published: Mutex<HashMap<String, Instant>>,
+    replicas_applied_by: RwLock<HashMap<String, String>>,
+    environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
+    namespaces: RwLock<HashMap<String, String>>,
+}
+
+impl Context {
+    pub(super) fn new(
+        writer: Writer,
+        cache: Arc<Cache>,
+        secrets: Secrets,
+        recorder: Recorder,
+        metrics: Arc<Metrics>,
+    ) -> Context {
+        Context {
+            writer,
+            cache,
+            secrets,
+            recorder,
+            metrics,
+            backoff: Backoff::default(),
+            lanes: OnceLock::new(),
+            queued: Mutex::default(),
+            written: Mutex::default(),
+            published: Mutex::default(),
+            replicas_applied_by: RwLock::default(),
+            environments: RwLock::default(),
+            namespaces: RwLock::default(),
+        }
+    }
+
+    /// This instance leads: these are the services it looks after.
+    pub(super) fn lead(&self, lanes: Vec<Lane>) {
+        let _ = self.lanes.set(lanes);
+    }
+
+    /// Have one service looked at. While standing by nobody listens: all are looked at once this instance leads.
+    pub(super) fn trigger(&self, namespace: &str, name: &str) {
+        let lanes = self.lanes.get().into_iter().flatten();
+        for lane in lanes.filter(|lane| lane.scope.as_deref().is_none_or(|scope| scope == namespace)) {
+            let service = ObjectRef::new(name).within(namespace);
+            let mut queued = lock(&self.queued);
+            queued.insert(service.clone());
+            self.metrics.set_queue_depth(queued.len());
+            let _ = lane.triggers.unbounded_send(service);
+        }
+    }
+
+    /// Have every service looked at that `concerns`.
+    pub(super) fn trigger_where(&self, concerns: impl Fn(&VisiobookService) -> bool) {
+        for guarded in self.lanes.get().into_iter().flatten().flat_map(|lane| lane.store.state()) {
+            if let Ok(service) = &guarded.0
+                && concerns(service)
+            {
+                self.trigger(&service.namespace().unwrap_or_default(), &service.name_any());
+            }
+        }
+    }
+
+    /// A pass over this service begins.
+    pub(super) fn begin(&self, service: &ObjectRef<Guarded>) {
+        let mut queued = lock(&self.queued);
+        queued.remove(service);
+        self.metrics.set_queue_depth(queued.len());
+    }
+
+    /// The service as the watch or our own last write knows it, whichever is newer.
+    pub(super) fn newest(&self, watched: &VisiobookService) -> Arc<VisiobookService> {
+        let uid = watched.uid().unwrap_or_default();
+        let mut written = lock(&self.written);
+        match written.get(&uid) {
+            Some(ours) if version(ours) > version(watched) => ours.clone(),
+            _ => {
+                written.remove(&uid);
+                Arc::new(watched.clone())
+            }
+        }
+    }
+
+    /// Our own write left a service like this.
+    pub(super) fn wrote(&self, service: VisiobookService) -> Arc<VisiobookService> {
+        let service = Arc::new(service);
+        lock(&self.written).insert(service.uid().unwrap_or_default(), service.clone());
+        service
+    }
+
+    /// Whether the watch tells of what we wrote ourselves.
+    pub(super) fn is_own_write(&self, watched: &VisiobookService) -> bool {
+        lock(&self.written).get(&watched.uid().unwrap_or_default()).is_some_and(|ours| version(ours) >= version(watched))
+    }
+
+    /// How long a status that says nothing pressing has to wait, if at all.
+    pub(super) fn publish_after(&self, uid: &str, gap: Duration) -> Option<Duration> {
+        let last = lock(&self.published).get(uid).copied()?;
+        gap.checked_sub(last.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    /// A status was published.
+    pub(super) fn published(&self, uid: &str) {
+        lock(&self.published).insert(uid.to_string(), Instant::now());
+    }
+
+    /// A service was seen; note who applies its size.
+    pub(super) fn note_replicas(&self, uid: &str, manager: Option<String>) {
+        let mut notes = self.replicas_applied_by.write().unwrap_or_else(PoisonError::into_inner);
+        match manager {
+            Some(manager) => notes.insert(uid.to_string(), manager),
+            None => notes.remove(uid),
+        };
+    }
+
+    /// A service is gone.
+    pub(super) fn forget(&self, service: &VisiobookService) {
+        let uid = service.uid().unwrap_or_default();
+        lock(&self.written).remove(&uid);
+        lock(&self.published).remove(&uid);
+        self.note_replicas(&uid, None);
+        self.backoff.clear(&uid);
+        self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());
+    }
+
+    /// Who governs a service.
+    pub(super) fn surroundings(&self, service: &VisiobookService) -> Surroundings {
+        let namespace = service.namespace().unwrap_or_default();
+        let label = self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(&namespace).cloned();
+        let environment = match label {
+            None => EnvironmentFact::Unlabelled,
+            Some(name) => match self.environments.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
+                Some(spec) => EnvironmentFact::Governed { name, spec: Box::new(spec.clone()) },
+                None => EnvironmentFact::Missing { name },
+            },
+        };
+        let notes = self.replicas_applied_by.read().unwrap_or_else(PoisonError::into_inner);
+        Surroundings { environment, replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned() }
+    }
+
+    /// An environment was seen, or is gone.
+    pub(super) fn see_environment(&self, name: &str, spec: Option<VisiobookEnvironmentSpec>) {
+        {
+            let mut environments = self.environments.write().unwrap_or_else(PoisonError::into_inner);
+            let changed = match spec {
+                Some(spec) => environments.insert(name.to_string(), spec.clone()).as_ref() != Some(&spec),
+                None => environments.remove(name).is_some(),
+            };
+            if !changed {
+                return;
+            }
+        }
+        let governed: HashSet<String> = {
+            let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+            namespaces.iter().filter(|(_, label)| *label == name).map(|(namespace, _)| namespace.clone()).collect()
+        };
+        self.trigger_where(|service| service.namespace().is_some_and(|namespace| governed.contains(&namespace)));
+    }
+
+    /// Environments that a complete list no longer shows are gone.
+    pub(super) fn keep_environments(&self, seen: &HashSet<String>) {
+        let known: Vec<String> =
+            self.environments.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        for name in known.iter().filter(|name| !seen.contains(*name)) {
+            self.see_environment(name, None);
+        }
+    }
+
+    /// A namespace was seen, with its labels, or is gone.
+    pub(super) fn see_namespace(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) {
+        let label = labels.and_then(|labels| labels.get(names::ENVIRONMENT)).cloned();
+        {
+            let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+            let before = match &label {
+                Some(label) => namespaces.insert(namespace.to_string(), label.clone()),
+                None => namespaces.remove(namespace),
+            };
+            if before == label {
+                return;
+            }
+        }
+        self.trigger_where(|service| service.namespace().as_deref() == Some(namespace));
+    }
+}
+
+fn version(service: &VisiobookService) -> u64 {
+    service.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,173 @@
+//! The conductor: it watches, keeps the caches, and reconciles each service while it leads.
+
+mod backoff;
+mod context;
+pub mod leader;
+mod reconcile;
+mod replicas;
+mod watches;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::Controller;
+use kube::runtime::events::{Recorder, Reporter};
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::{Cache, DigestKey, SecretIndex, Secrets, Writer};
+use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls};
+use context::{Context, Lane};
+use kube::Client;
+use watches::Watching;
+
+/// How an operator runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Namespaces it looks after; empty for all.
+    pub namespaces: Vec<String>,
+    /// Where health and metrics are served.
+    pub admin_address: SocketAddr,
+    /// Services reconciled at the same time.
+    pub concurrency: u16,
+    /// How long events are gathered before a service is looked at.
+    pub debounce: Duration,
+    /// Services with condition gauges of their own.
+    pub metric_services: usize,
+    /// The election it takes part in; it names the operator's own namespace and its identity.
+    pub election: leader::Config,
+}
+
+/// Why an operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no cluster to speak to.
+    #[error("cannot reach a cluster: {0}")]
+    Client(String),
+    /// The admin server could not start, or broke.
+    #[error("admin server: {0}")]
+    Admin(String),
+    /// Another instance leads now.
+    #[error("the lease is lost: {0}")]
+    Lease(String),
+    /// The digest key cannot be read or made.
+    #[error("the Secret that keys the digests of secrets cannot be read or made: {0}")]
+    DigestKey(#[source] Box<kube::Error>),
+}
+
+/// Run until `stop` fires. The lease is released on the way out.
+pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationToken) -> Result<(), Error> {
+    let metrics = Arc::new(Metrics::new(config.metric_services).map_err(|error| Error::Admin(error.to_string()))?);
+    let readiness = Readiness::default();
+    let client = calls::client(kubeconfig.clone(), metrics.clone()).map_err(|error| Error::Client(error.to_string()))?;
+    let caches = readiness.latch("caches");
+    let admin = Admin { metrics: metrics.clone(), readiness, heartbeat: None };
+    let serving = tokio::spawn(admin.serve(config.admin_address, stop.clone()));
+
+    let key = keep_asking_for_key(&client, &config, &stop).await?;
+    let index = Arc::new(SecretIndex::default());
+    let cache = Arc::new(Cache::default());
+
+    // The election ends after everything else, so that the last writes are still ours.
+    let election_stop = CancellationToken::new();
+    let impatient = Client::try_from(leader::tune_client(kubeconfig, &config.election));
+    let impatient = impatient.map_err(|error| Error::Client(error.to_string()))?;
+    let (election, fence) = leader::Election::new(impatient, config.election.clone());
+    let mut election = tokio::spawn(election.run(election_stop.clone()));
+    let leads = {
+        let fence = fence.clone();
+        Arc::new(move || fence.holds())
+    };
+    let reporter = Reporter { controller: "visiobook-operator".into(), instance: Some(config.election.identity.clone()) };
+    let context = Arc::new(Context::new(
+        Writer::new(client.clone(), leads),
+        cache.clone(),
+        Secrets::new(client.clone(), key, index.clone()),
+        Recorder::new(client.clone(), reporter),
+        metrics.clone(),
+    ));
+    let watching = watches::start(&client, &config, &context, &index, &stop);
+
+    let outcome = tokio::select! {
+        lost = &mut election => Err(Error::Lease(ended(lost))),
+        served = serving => Err(Error::Admin(ended(served))),
+        () = lead(&config, context, client, fence, watching, caches, stop.clone()) => Ok(()),
+    };
+    stop.cancel();
+    election_stop.cancel();
+    if outcome.is_ok() {
+        // Released, so that the next one need not wait for the lease to run out.
+        let _ = tokio::time::timeout(Duration::from_secs(5), election).await;
+    }
+    outcome
+}
+
+/// Wait for caches and claim, then reconcile until told to stop.
+async fn lead(
+    config: &Config,
+    context: Arc<Context>,
+    client: Client,
+    mut fence: leader::Fence,
+    watching: Watching,
+    caches: Latch,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = watching.synced() => caches.open(),
+        () = stop.cancelled() => return,
+    }
+    tracing::info!("caches are filled; waiting for the lease");
+    tokio::select! {
+        () = fence.acquired() => context.metrics.set_leader(true),
+        () = stop.cancelled() => return,
+    }
+    tracing::info!(identity = config.election.identity, "leading");
+    let mut lanes = Vec::new();
+    let mut controllers = Vec::new();
+    for scope in watches::scopes(config) {
+        let (triggers, triggered) = futures::channel::mpsc::unbounded();
+        let (services, store) = watches::services(&client, &scope, &context);
+        lanes.push(Lane { scope, store: store.clone(), triggers });
+        let stop = stop.clone();
+        let settings = ControllerConfig::default().concurrency(config.concurrency).debounce(config.debounce);
+        let controller = Controller::for_stream(services, store)
+            .with_config(settings)
+            .reconcile_on(triggered)
+            .graceful_shutdown_on(async move { stop.cancelled().await })
+            .run(reconcile::reconcile, reconcile::on_error, context.clone())
+            .for_each(|outcome| async {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "a pass ended early");
+                }
+            });
+        controllers.push(controller);
+    }
+    context.lead(lanes);
+    futures::future::join_all(controllers).await;
+}
+
+async fn keep_asking_for_key(client: &kube::Client, config: &Config, stop: &CancellationToken) -> Result<DigestKey, Error> {
+    let mut tries = 0;
+    loop {
+        let error = match DigestKey::ensure(client.clone(), &config.election.namespace).await {
+            Ok(key) => return Ok(key),
+            Err(error) => error,
+        };
+        tries += 1;
+        if tries >= 10 || stop.is_cancelled() {
+            return Err(Error::DigestKey(Box::new(error)));
+        }
+        tracing::warn!(%error, "cannot read the digest key yet");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+fn ended<E: std::fmt::Display>(outcome: Result<Result<(), E>, tokio::task::JoinError>) -> String {
+    match outcome {
+        Ok(Ok(())) => "ended".into(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,214 @@
+//! THE reconcile: read, check, decide, plan, write, tell.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+
+use super::context::{Context, Guarded};
+use crate::api::{VisiobookService, VisiobookServiceStatus};
+use crate::apply::{self, Error};
+use crate::facts::{Applied, Failure};
+use crate::plan::{self, Owner};
+use crate::status::{self, Pass, Report};
+use crate::telemetry::Outcome;
+use crate::{check, rollout};
+
+/// Longest time that one pass may take: a call that the client retries could hang for minutes.
+const LONGEST_PASS: Duration = Duration::from_secs(60);
+/// Shortest time between two statuses that differ in moving numbers only.
+const STATUS_GAP: Duration = Duration::from_secs(2);
+/// A settled service is looked at again so often. It costs no request.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Longest note of an event.
+const NOTE: usize = 1000;
+
+/// A pass that did not reach its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Unfinished {
+    reason: &'static str,
+    message: String,
+}
+
+/// One pass over one service, with its time and outcome told.
+pub(super) async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Unfinished> {
+    context.begin(&ObjectRef::from_obj(&*guarded));
+    let service = match &guarded.0 {
+        Ok(service) => context.newest(service),
+        Err(error) => {
+            tracing::error!(%error, "a VisiobookService cannot be read: correct it, or install the CRD that it was written for");
+            return Ok(Action::await_change());
+        }
+    };
+    let started = Instant::now();
+    let uid = service.uid().unwrap_or_default();
+    let pass = tokio::time::timeout(LONGEST_PASS, pass(&service, &context)).await;
+    let outcome = pass.unwrap_or_else(|_| Err(Unfinished { reason: "TimedOut", message: "the pass took too long".into() }));
+    let (word, reason) = match &outcome {
+        Ok(done) => (done.outcome, done.reason),
+        Err(error) => (Outcome::Error, error.reason),
+    };
+    context.metrics.record_reconcile(word, reason, started.elapsed());
+    let done = outcome?;
+    if done.retry {
+        return Ok(Action::requeue(context.backoff.next(&uid)));
+    }
+    context.backoff.clear(&uid);
+    Ok(Action::requeue(done.again))
+}
+
+/// What follows a pass that failed before it could say so in the status.
+pub(super) fn on_error(guarded: Arc<Guarded>, error: &Unfinished, context: Arc<Context>) -> Action {
+    let wait = context.backoff.next(&guarded.meta().uid.clone().unwrap_or_default());
+    tracing::warn!(name = guarded.name_any(), namespace = guarded.namespace(), %error, wait_seconds = wait.as_secs_f32(), "trying again later");
+    Action::requeue(wait)
+}
+
+struct Done {
+    outcome: Outcome,
+    reason: &'static str,
+    /// Whether to try again with back-off.
+    retry: bool,
+    /// When to look again if nothing happens.
+    again: Duration,
+}
+
+async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result<Done, Unfinished> {
+    if service.meta().deletion_timestamp.is_some() {
+        // Children go by their owner references.
+        return Ok(Done { outcome: Outcome::Success, reason: "Deleting", retry: false, again: IDLE });
+    }
+    let previous = service.status.clone().unwrap_or_default();
+    if service.spec.paused {
+        let report = status::report_paused(service.meta().generation.unwrap_or(0), &previous, Timestamp::now());
+        tell(service, context, &previous, report).await?;
+        return Ok(Done { outcome: Outcome::Paused, reason: "Paused", retry: false, again: IDLE });
+    }
+    let owner = Owner {
+        name: service.name_any(),
+        namespace: service.namespace().unwrap_or_default(),
+        uid: service.uid().unwrap_or_default(),
+    };
+
+    let surroundings = context.surroundings(service);
+    let facts = apply::observe(&context.cache, &context.secrets, &owner, service, surroundings).await?; // reads
+    let verdict = check::validate(service, &facts.environment); // pure
+    let decision = rollout::step(&verdict, &facts); // pure
+    let replicas = rollout::size(service.spec.replicas, previous.last_replicas, &decision, &facts); // pure
+    let plan = plan::build(&owner, &decision, replicas, &facts); // pure
+
+    let mut applied = Applied::default();
+    let mut written = service.clone();
+    let mut result = Ok(());
+    if service.spec.replicas.is_none() && verdict.is_ok() {
+        result = apply::fill_replicas(&context.writer, service, replicas).await.map(|filled| written = context.wrote(filled)); // writes
+    }
+    if result.is_ok() {
+        result = apply::apply(&context.writer, &context.cache, &owner, &plan, &mut applied).await; // writes
+    }
+    if let Err(Error::NotLeader) = &result {
+        return Err(Error::NotLeader.into());
+    }
+
+    let failure = result.err().map(|error| failure(&error));
+    let deployments = apply::deployments(&context.cache, &owner); // reads the cache again: what was just written counts
+    let pass = Pass {
+        name: &owner.name,
+        generation: written.meta().generation.unwrap_or(0),
+        facts: &facts,
+        decision: &decision,
+        plan: &plan,
+        applied: &applied,
+        failure: failure.as_ref(),
+        serving: deployments.get(&decision.colour),
+        replicas,
+        previous: &previous,
+    };
+    let report = status::report(&pass, Timestamp::now()); // pure
+    note(context, &owner, &decision, &applied, failure.as_ref());
+    let again = tell(&written, context, &previous, report).await?; // writes
+    let outcome = match (&failure, &verdict) {
+        (Some(_), _) => Outcome::Error,
+        (None, Err(_)) => Outcome::Refused,
+        (None, Ok(_)) => Outcome::Success,
+    };
+    let reason = failure.as_ref().map_or(decision.reason.as_str(), |failure| failure.reason);
+    Ok(Done { outcome, reason, retry: failure.is_some(), again })
+}
+
+/// One line for what was decided and done, and none where nothing was.
+fn note(context: &Context, owner: &Owner, decision: &rollout::Decision, applied: &Applied, failure: Option<&Failure>) {
+    for drift in &applied.drift {
+        context.metrics.record_drift_repair(drift.kind.as_str());
+    }
+    if *applied == Applied::default() && failure.is_none() {
+        return;
+    }
+    tracing::info!(
+        namespace = owner.namespace,
+        name = owner.name,
+        reason = decision.reason.as_str(),
+        why = decision.message,
+        created = applied.created.len(),
+        updated = applied.updated.len(),
+        pruned = applied.pruned.len(),
+        drift = applied.drift.len(),
+        failure = failure.map(|failure| failure.message.as_str()),
+        "decided"
+    );
+}
+
+/// Publish a status if it says something new, then its events. Answers when to look again.
+async fn tell(
+    service: &Arc<VisiobookService>,
+    context: &Arc<Context>,
+    previous: &VisiobookServiceStatus,
+    report: Report,
+) -> Result<Duration, Unfinished> {
+    let uid = service.uid().unwrap_or_default();
+    let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+    if report.status != *previous {
+        if !report.pressing
+            && let Some(wait) = context.publish_after(&uid, STATUS_GAP)
+        {
+            return Ok(wait);
+        }
+        let published = apply::publish(&context.writer, service, &report.status).await?;
+        context.wrote(published);
+        context.published(&uid);
+    }
+    let conditions = report.status.conditions.iter().map(|condition| {
+        let value = (condition.status != "Unknown").then_some(condition.status == "True");
+        (condition.type_.as_str(), value)
+    });
+    context.metrics.show_service(&namespace, &name, conditions);
+    let reference = service.object_ref(&());
+    for event in report.events {
+        let event = Event {
+            type_: if event.warning { EventType::Warning } else { EventType::Normal },
+            reason: event.reason.to_string(),
+            note: Some(status::cut(&event.note, NOTE)),
+            action: event.reason.to_string(),
+            secondary: None,
+        };
+        if let Err(error) = context.recorder.publish(&event, &reference).await {
+            tracing::warn!(%error, name, "an event could not be told");
+        }
+    }
+    Ok(IDLE)
+}
+
+fn failure(error: &Error) -> Failure {
+    Failure { reason: error.reason(), message: error.to_string(), transient: error.is_transient() }
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Unfinished {
+        Unfinished { reason: error.reason(), message: error.to_string() }
+    }
+}

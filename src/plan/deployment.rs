@@ -1,0 +1,48 @@
+//! Deployment: the pods of one colour.
+
+use serde_json::{Value, json};
+
+use super::{Planned, Site, merge, selector};
+use crate::api::kinds::Kind;
+use crate::api::names;
+use crate::check::Serving;
+use crate::rollout::{Stored, Wanted};
+
+/// Seconds until Kubernetes calls a rollout stuck (C10).
+const PROGRESS_DEADLINE: i64 = 600;
+
+pub(super) fn build(site: &Site<'_>, revision: &Wanted, rendered: &Stored, serving: Option<&Serving>) -> Planned {
+    let mut template = rendered.template.clone();
+    merge(&mut template, json!({ "metadata": { "labels": { names::VERSION: site.decision.colour.as_str() } } }));
+    let rotation = &site.decision.rotation;
+    if let Some(mark) = &rotation.mark {
+        merge(&mut template, json!({ "metadata": { "annotations": { names::SECRETS_ROTATION: mark } } }));
+    }
+    let mut body = json!({
+        "metadata": { "labels": { names::REVISION: revision.hash, names::VERSION: site.decision.colour.as_str() } },
+        "spec": {
+            "replicas": site.replicas,
+            "selector": { "matchLabels": selector(site) },
+            "strategy": { "type": "RollingUpdate", "rollingUpdate": pace(site.replicas, serving) },
+            "revisionHistoryLimit": super::history::KEPT,
+            "progressDeadlineSeconds": PROGRESS_DEADLINE,
+            "template": template,
+        },
+    });
+    if let Some(digest) = &rotation.digest {
+        body["metadata"]["annotations"] = json!({ names::SECRETS_DIGEST: digest });
+    }
+    Planned::new(site, Kind::Deployment, names::coloured(&site.owner.name, site.decision.colour), body)
+}
+
+/// A05: one more, one less; but the only pod there is does not go before its successor is ready.
+fn pace(replicas: i32, serving: Option<&Serving>) -> Value {
+    let or = |said: Option<&Value>, default: i32| match said {
+        Some(value) if !value.is_null() => value.clone(),
+        _ => Value::from(default),
+    };
+    json!({
+        "maxSurge": or(serving.map(|serving| &serving.max_surge), 1),
+        "maxUnavailable": or(serving.map(|serving| &serving.max_unavailable), i32::from(replicas > 1)),
+    })
+}

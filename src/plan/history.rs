@@ -1,0 +1,48 @@
+//! ControllerRevision: a revision as it was rendered when it was accepted. What runs is repaired from here, so a
+//! new operator that would render a pod differently restarts nothing.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::{Owner, Planned, Site, config, serving_text};
+use crate::api::kinds::Kind;
+use crate::api::names;
+use crate::check::Serving;
+use crate::facts::Facts;
+use crate::rollout::{Stored, Wanted};
+
+/// Revisions kept beside the one that runs (C28).
+pub(super) const KEPT: usize = 5;
+
+pub(super) fn build(site: &Site<'_>, revision: &Wanted, rendered: &Stored, serving: Option<&Serving>) -> Planned {
+    let mut body = json!({
+        "metadata": { "labels": { names::REVISION: revision.hash } },
+        "revision": revision.number,
+        "data": { "shape": rendered.shape, "template": rendered.template, "config": rendered.config },
+    });
+    if let Some(serving) = serving {
+        body["metadata"]["annotations"] = json!({ names::SERVING: serving_text(serving) });
+    }
+    Planned::new(site, Kind::ControllerRevision, names::revision(&site.owner.name, &revision.hash), body)
+}
+
+/// The newest stored revisions and their ConfigMaps, and whatever a Deployment still runs.
+pub(super) fn kept(owner: &Owner, revision: Option<&Wanted>, facts: &Facts) -> BTreeSet<(Kind, String)> {
+    let runs: BTreeSet<&str> = facts.deployments.values().map(|deployment| deployment.revision.as_str()).collect();
+    let mut newest: Vec<_> = facts.revisions.iter().collect();
+    newest.sort_by_key(|stored| std::cmp::Reverse(stored.number));
+    let others = newest.iter().filter(|stored| revision.is_none_or(|revision| revision.hash != stored.hash)).take(KEPT);
+    let running = facts.revisions.iter().filter(|stored| runs.contains(stored.hash.as_str()));
+    others
+        .copied()
+        .chain(running)
+        .flat_map(|stored| {
+            let config = stored.data.get("config").cloned().unwrap_or_default();
+            [
+                (Kind::ControllerRevision, names::revision(&owner.name, &stored.hash)),
+                (Kind::ConfigMap, config::name(&owner.name, &config)),
+            ]
+        })
+        .collect()
+}

@@ -1,0 +1,157 @@
+//! What should exist? A flat list of builders. Nothing here can fail: whatever could was refused in `check`.
+//!
+//! Builders write API defaults out, and write values as the API server would, so that a planned object and a
+//! stored one can be compared without asking the API server.
+
+mod account;
+mod autoscaler;
+mod budget;
+mod config;
+mod deployment;
+mod history;
+mod service;
+mod template;
+mod variables;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::api::kinds::Kind;
+use crate::api::{GROUP, names};
+use crate::check::{Serving, Shape};
+use crate::facts::Facts;
+use crate::rollout::{Decision, Stored, Wanted};
+
+/// The resource that children belong to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owner {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// Everything that should exist for one service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Objects to apply, in order.
+    pub objects: Vec<Planned>,
+    /// Objects that stay as they are if they exist. Owned objects that are neither planned nor kept are pruned.
+    pub keep: BTreeSet<(Kind, String)>,
+}
+
+/// An object as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Who applies it.
+    pub manager: &'static str,
+    /// What is applied.
+    pub object: Value,
+}
+
+/// What builders look at.
+struct Site<'a> {
+    owner: &'a Owner,
+    decision: &'a Decision,
+    replicas: i32,
+}
+
+/// Plan everything for a decision. `replicas` is the wanted number of pods.
+pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -> Plan {
+    let site = Site { owner, decision, replicas };
+    let mut plan = Plan::default();
+    let (revision, serving) = (decision.revision.as_ref(), decision.serving.as_ref());
+    if let Some(serving) = serving {
+        plan.objects.extend(account::build(&site, serving));
+    }
+    if let Some(revision) = revision {
+        let rendered = render(owner, revision);
+        plan.objects.push(config::build(&site, &rendered));
+        plan.objects.push(history::build(&site, revision, &rendered, serving));
+        if let Some(serving) = serving {
+            plan.objects.extend(service::build(&site, serving, revision));
+            plan.objects.extend(budget::build(&site, serving));
+        }
+        plan.objects.push(deployment::build(&site, revision, &rendered, serving));
+        if let Some(serving) = serving {
+            plan.objects.extend(autoscaler::build(&site, serving));
+        }
+    }
+    plan.keep = history::kept(owner, revision, facts);
+    if serving.is_none() || revision.is_none() {
+        // Nothing is known of what should stand around the pods: nothing of it is taken away either.
+        plan.keep.extend(facts.deployments.keys().map(|colour| (Kind::Deployment, names::coloured(&owner.name, *colour))));
+        plan.keep.extend(around(owner));
+    }
+    plan
+}
+
+/// What stands around the pods, by name.
+fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
+    let named = [Kind::ServiceAccount, Kind::Service, Kind::HorizontalPodAutoscaler].map(|kind| (kind, owner.name.clone()));
+    let budgets = names::Colour::ALL.map(|colour| (Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
+    named.into_iter().chain(budgets)
+}
+
+/// A revision's template and config: as stored, or rendered now, for the first and only time.
+fn render(owner: &Owner, revision: &Wanted) -> Stored {
+    revision.stored.clone().unwrap_or_else(|| {
+        let shape: &Shape = &revision.shape;
+        let config = config::content(shape);
+        let template = template::render(&owner.name, shape, &config);
+        Stored { shape: shape.clone(), template, config }
+    })
+}
+
+impl Planned {
+    fn new(site: &Site<'_>, kind: Kind, name: String, body: Value) -> Planned {
+        let mut object = json!({
+            "apiVersion": kind.api_version(),
+            "kind": kind.as_str(),
+            "metadata": {
+                "name": name,
+                "namespace": site.owner.namespace,
+                "labels": { names::NAME: site.owner.name, names::MANAGED_BY: names::MANAGED_BY_VALUE },
+                "ownerReferences": [{
+                    "apiVersion": format!("{GROUP}/v1alpha1"),
+                    "kind": "VisiobookService",
+                    "name": site.owner.name,
+                    "uid": site.owner.uid,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            },
+        });
+        merge(&mut object, body);
+        Planned { kind, name, manager: names::MANAGER, object }
+    }
+}
+
+/// Lay one JSON value over another: maps member by member, all else replaced.
+pub fn merge(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(under.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+/// Labels that select the pods of a colour: unchangeable once a Deployment exists.
+fn selector(site: &Site<'_>) -> Value {
+    json!({ names::NAME: site.owner.name, names::VERSION: site.decision.colour.as_str() })
+}
+
+/// What of a decision shapes no pod, as its annotation stores it.
+fn serving_text(serving: &Serving) -> String {
+    serde_json::to_string(serving).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! The pod template of a revision, without what depends on the colour it runs in.
+
+use serde_json::{Map, Value, json};
+
+use super::{config, merge, variables};
+use crate::api::{PullPolicy, names};
+use crate::check::{Shape, built_in_resources};
+use crate::contract;
+
+/// Resource that GPUs are offered as, unless the service names another (B07).
+const GPU: &str = "nvidia.com/gpu";
+
+pub(super) fn render(service: &str, shape: &Shape, config: &Value) -> Value {
+    let config_name = config::name(service, config);
+    let pod = &shape.pod;
+    let mut spec = json!({
+        "serviceAccountName": shape.service_account.as_deref().unwrap_or(service),
+        "automountServiceAccountToken": shape.automount_token,
+        // Kubernetes would add a variable for every Service of the namespace.
+        "enableServiceLinks": false,
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": contract::GRACE_SECONDS,
+        "securityContext": {
+            "fsGroup": contract::UID,
+            "runAsNonRoot": true,
+            "runAsUser": contract::UID,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "affinity": apart(service),
+        "containers": [container(service, shape, &config_name)],
+        "volumes": volumes(shape, &config_name),
+    });
+    if !shape.image_pull_secrets.is_empty() {
+        spec["imagePullSecrets"] = shape.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    }
+    for field in [
+        "affinity",
+        "tolerations",
+        "topologySpreadConstraints",
+        "priorityClassName",
+        "runtimeClassName",
+        "terminationGracePeriodSeconds",
+        "hostAliases",
+        "dnsConfig",
+    ] {
+        if let Some(value) = pod.get(field) {
+            spec[field] = value.clone();
+        }
+    }
+    if let Some(context) = pod.get("securityContext") {
+        merge(&mut spec["securityContext"], context.clone());
+    }
+    let mut nodes: Map<String, Value> =
+        shape.gpu_node_selector.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+    nodes.extend(pod.get("nodeSelector").and_then(Value::as_object).cloned().unwrap_or_default());
+    if !nodes.is_empty() {
+        spec["nodeSelector"] = Value::Object(nodes);
+    }
+    json!({ "metadata": metadata(service, shape), "spec": spec })
+}
+
+fn metadata(service: &str, shape: &Shape) -> Value {
+    let mut metadata = json!({
+        "labels": {},
+        "annotations": {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": contract::METRICS_PORT.to_string(),
+            "prometheus.io/path": contract::METRICS_PATH,
+        },
+    });
+    for part in ["labels", "annotations"] {
+        if let Some(said) = shape.pod.get(part) {
+            merge(&mut metadata[part], said.clone());
+        }
+    }
+    let ours = json!({
+        names::APP: service,
+        names::NAME: service,
+        names::MANAGED_BY: names::MANAGED_BY_VALUE,
+        names::REVISION: shape.revision(),
+    });
+    merge(&mut metadata["labels"], ours);
+    metadata
+}
+
+/// Away from pods of the same service, where there is a choice (A19, G04).
+fn apart(service: &str) -> Value {
+    json!({ "podAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [{
+        "weight": 100,
+        "podAffinityTerm": {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": { "matchExpressions": [{ "key": names::NAME, "operator": "In", "values": [service] }] },
+        },
+    }] } })
+}
+
+fn container(service: &str, shape: &Shape, config_name: &str) -> Value {
+    let port = variables::port(shape);
+    let policy = match shape.image_pull_policy.unwrap_or_default() {
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Always => "Always",
+        PullPolicy::Never => "Never",
+    };
+    let mut container = json!({
+        "name": "app",
+        "image": shape.image,
+        "imagePullPolicy": policy,
+        "ports": [
+            { "name": "http", "containerPort": port, "protocol": "TCP" },
+            { "name": "metrics", "containerPort": contract::METRICS_PORT, "protocol": "TCP" },
+        ],
+        "env": variables::environment(service, shape, config_name),
+        "resources": resources(shape),
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "runAsUser": contract::UID,
+        },
+        "volumeMounts": mounts(shape),
+    });
+    if !shape.command.is_empty() {
+        container["command"] = json!(shape.command);
+    }
+    if !shape.args.is_empty() {
+        container["args"] = json!(shape.args);
+    }
+    if let Some(context) = shape.pod.get("containerSecurityContext") {
+        merge(&mut container["securityContext"], context.clone());
+    }
+    // A07 and A08: first after, every, time to answer.
+    for (field, path, timing) in [
+        ("liveness", Some(contract::HEALTH_PATH), (30, 10, 5)),
+        ("readiness", Some(contract::READY_PATH), (5, 5, 3)),
+        ("startup", None, (0, 10, 5)),
+    ] {
+        if let Some(probe) = probe(shape.probes.get(field), path, port, timing) {
+            container[format!("{field}Probe")] = probe;
+        }
+    }
+    container
+}
+
+fn probe(said: Option<&Value>, path: Option<&str>, port: u16, timing: (i64, i64, i64)) -> Option<Value> {
+    let said = said.and_then(Value::as_object).cloned().unwrap_or_default();
+    if said.get("enabled") == Some(&Value::Bool(false)) {
+        return None;
+    }
+    let (delay, period, timeout) = timing;
+    let mut probe = json!({ "periodSeconds": period, "timeoutSeconds": timeout, "failureThreshold": 3, "successThreshold": 1 });
+    if delay > 0 {
+        probe["initialDelaySeconds"] = delay.into();
+    }
+    let asks = ["httpGet", "tcpSocket", "exec", "grpc"].iter().any(|action| said.contains_key(*action));
+    match (asks, path) {
+        (true, _) => {}
+        (false, Some(path)) => probe["httpGet"] = json!({ "path": path, "port": port, "scheme": "HTTP" }),
+        (false, None) => return None,
+    }
+    merge(&mut probe, said.into_iter().filter(|(key, _)| key != "enabled").collect());
+    if let Some(get) = probe.get_mut("httpGet").and_then(Value::as_object_mut) {
+        get.entry("scheme").or_insert("HTTP".into());
+        get.entry("path").or_insert("/".into());
+    }
+    Some(probe)
+}
+
+fn resources(shape: &Shape) -> Value {
+    let (mut requests, mut limits) = built_in_resources(shape.environment);
+    requests.extend(shape.requests.clone());
+    limits.extend(shape.limits.clone());
+    if let Some(gpu) = &shape.gpu {
+        let resource = gpu.resource_name.as_deref().unwrap_or(GPU).to_string();
+        requests.insert(resource.clone(), gpu.count.to_string());
+        limits.insert(resource, gpu.count.to_string());
+    }
+    json!({ "requests": requests, "limits": limits })
+}
+
+fn volumes(shape: &Shape, config_name: &str) -> Vec<Value> {
+    let mut volumes =
+        vec![json!({ "name": "tmp", "emptyDir": {} }), json!({ "name": "var-cache", "emptyDir": {} })];
+    if let Some(files) = &shape.config_files {
+        let items: Vec<Value> = files.files.keys().map(|file| json!({ "key": file, "path": file })).collect();
+        volumes.push(json!({
+            "name": "config",
+            "configMap": { "name": config_name, "items": items, "defaultMode": 0o644 },
+        }));
+    }
+    volumes.extend(shape.pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default());
+    volumes
+}
+
+fn mounts(shape: &Shape) -> Vec<Value> {
+    let mut mounts =
+        vec![json!({ "name": "tmp", "mountPath": "/tmp" }), json!({ "name": "var-cache", "mountPath": "/var/cache" })];
+    if let Some(files) = &shape.config_files {
+        let path = files.mount_path.as_deref().unwrap_or(contract::CONFIG_PATH);
+        mounts.push(json!({ "name": "config", "mountPath": path, "readOnly": true }));
+    }
+    mounts.extend(shape.pod.get("volumeMounts").and_then(Value::as_array).cloned().unwrap_or_default());
+    mounts
+}

@@ -1,0 +1,132 @@
+//! Environment variables: the operator's defaults under what the resource says, each variable exactly once (X15).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::api::{EnvironmentType, LogLevel, Profile, Stack};
+use crate::check::{Shape, image};
+use crate::contract;
+
+/// Variables of the ConfigMap: the contract's (A14) under the resource's own.
+pub(super) fn configured(shape: &Shape) -> BTreeMap<String, String> {
+    let contract = [
+        ("API_GATEWAY_URL", contract::API_GATEWAY_URL.to_string()),
+        ("CORRELATION_ID_HEADER", contract::CORRELATION_ID_HEADER.to_string()),
+        ("PROMETHEUS_PORT", contract::METRICS_PORT.to_string()),
+    ];
+    let mut variables: BTreeMap<String, String> = contract
+        .into_iter()
+        .filter(|(variable, _)| !says(shape, variable))
+        .map(|(variable, value)| (variable.to_string(), value))
+        .collect();
+    variables.extend(shape.config.clone());
+    variables
+}
+
+/// The `env` of the application's container, sorted by name.
+pub(super) fn environment(service: &str, shape: &Shape, config_name: &str) -> Vec<Value> {
+    let mut variables: BTreeMap<String, Value> = BTreeMap::new();
+    for (variable, value) in defaults(service, shape) {
+        if !says(shape, variable) {
+            variables.insert(variable.into(), json!({ "name": variable, "value": value }));
+        }
+    }
+    for (variable, value) in &shape.env {
+        // An empty value is not stored, so it is not written either.
+        let entry = if value.is_empty() { json!({ "name": variable }) } else { json!({ "name": variable, "value": value }) };
+        variables.insert(variable.clone(), entry);
+    }
+    let references = configured(shape)
+        .into_keys()
+        .map(|variable| {
+            let reference = json!({ "configMapKeyRef": { "name": config_name, "key": variable } });
+            (variable, reference)
+        })
+        .chain(shape.config_map_key_refs.iter().map(|(variable, key)| {
+            (variable.clone(), json!({ "configMapKeyRef": { "name": key.name, "key": key.key } }))
+        }))
+        .chain(shape.secrets.iter().map(|(variable, key)| {
+            (variable.clone(), json!({ "secretKeyRef": { "name": key.name, "key": key.key } }))
+        }));
+    for (variable, reference) in references {
+        variables.insert(variable.clone(), json!({ "name": variable, "valueFrom": reference }));
+    }
+    variables.into_values().collect()
+}
+
+/// Whether the resource itself defines a variable.
+fn says(shape: &Shape, variable: &str) -> bool {
+    shape.env.contains_key(variable)
+        || shape.config.contains_key(variable)
+        || shape.secrets.contains_key(variable)
+        || shape.config_map_key_refs.contains_key(variable)
+}
+
+/// Port that the application listens on (X14).
+pub(super) fn port(shape: &Shape) -> u16 {
+    shape.port.unwrap_or(match shape.stack {
+        Some(Stack::Python) => contract::PORT_PYTHON,
+        _ => contract::PORT,
+    })
+}
+
+/// What every application is given (H.1), and what is given with a store that the resource declares (DL14, DL15).
+fn defaults(service: &str, shape: &Shape) -> Vec<(&'static str, String)> {
+    let environment = shape.environment;
+    let by_type = |development: &str, staging: &str, production: &str| match environment {
+        EnvironmentType::Development => development.to_string(),
+        EnvironmentType::Staging => staging.to_string(),
+        EnvironmentType::Production => production.to_string(),
+    };
+    let level = shape.log_level.unwrap_or(match environment {
+        EnvironmentType::Development => LogLevel::Debug,
+        EnvironmentType::Staging | EnvironmentType::Production => LogLevel::Info,
+    });
+    let mut variables = vec![
+        ("SERVICE_NAME", service.to_string()),
+        ("SERVICE_VERSION", image::version(&shape.image)),
+        ("ENVIRONMENT", environment.as_str().to_string()),
+        ("PORT", port(shape).to_string()),
+        ("LOG_LEVEL", level.as_str().to_string()),
+        ("LOG_FORMAT", by_type("text", "json", "json")),
+        ("LOG_OUTPUT", "stdout".to_string()),
+        ("SHUTDOWN_TIMEOUT", format!("{}s", contract::SHUTDOWN_SECONDS)),
+    ];
+    // The name under which each stack's libraries look for the environment (X04).
+    let alias = match shape.stack {
+        Some(Stack::Nodejs | Stack::Vue) => Some("NODE_ENV"),
+        Some(Stack::Python) => Some("PYTHON_ENV"),
+        Some(Stack::Go | Stack::Rust) => Some("APP_ENV"),
+        None => None,
+    };
+    variables.extend(alias.map(|alias| (alias, environment.as_str().to_string())));
+    if says(shape, "DATABASE_URL") || says(shape, "DB_HOST") {
+        variables.extend([
+            ("DB_MAX_OPEN_CONNS", by_type("5", "10", "25")),
+            ("DB_MAX_IDLE_CONNS", by_type("2", "3", "5")),
+            ("DB_CONN_MAX_LIFETIME", "1h".to_string()),
+            ("DB_SSL_MODE", by_type("disable", "require", "require")),
+        ]);
+    }
+    if says(shape, "REDIS_URL") || says(shape, "REDIS_ADDR") {
+        variables.push(("REDIS_POOL_SIZE", by_type("5", "10", "20")));
+    }
+    if says(shape, "MONGODB_URI") {
+        variables.extend([
+            ("MONGODB_MAX_POOL_SIZE", "50".to_string()),
+            ("MONGODB_MIN_POOL_SIZE", "10".to_string()),
+            ("MONGODB_MAX_CONN_IDLE_TIME", "30s".to_string()),
+            ("MONGODB_SERVER_SELECTION_TIMEOUT", "5s".to_string()),
+            ("MONGODB_SOCKET_TIMEOUT", "45s".to_string()),
+            ("MONGODB_CONNECT_TIMEOUT", "10s".to_string()),
+        ]);
+    }
+    if says(shape, "JWT_SECRET") {
+        variables.extend([("JWT_EXPIRES_IN", "24h".to_string()), ("BCRYPT_ROUNDS", "12".to_string())]);
+    }
+    if shape.profile == Some(Profile::Ai) && shape.gpu.is_some() {
+        variables.push(("GPU_MEMORY_FRACTION", "0.9".to_string()));
+    }
+    variables
+}

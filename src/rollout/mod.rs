@@ -1,0 +1,164 @@
+//! What happens next? Pure: what was asked for, what may run and what was seen in; which revision runs where out.
+
+mod rotation;
+
+pub use rotation::Rotation;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::api::names::Colour;
+use crate::check::{self, Refusal, Serving, Shape, Valid};
+use crate::facts::Facts;
+
+/// What is to run, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Colour that serves.
+    pub colour: Colour,
+    /// Revision it runs; `None` while nothing may start and nothing runs.
+    pub revision: Option<Wanted>,
+    /// What stands around the pods; `None` while nothing was ever accepted.
+    pub serving: Option<Serving>,
+    /// What the pods carry of the secrets they were started with.
+    pub rotation: Rotation,
+    /// Why.
+    pub reason: Reason,
+    /// Why, for people.
+    pub message: String,
+    /// What holds the new revision back, one by one.
+    pub held: Vec<Refusal>,
+}
+
+/// A revision that is to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// Its hash.
+    pub hash: String,
+    /// Its number.
+    pub number: i64,
+    /// What a pod of it is made from.
+    pub shape: Shape,
+    /// What was rendered when it was accepted; `None` for a new one.
+    pub stored: Option<Stored>,
+}
+
+/// What a ControllerRevision holds: a revision renders once.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Stored {
+    /// What it was rendered from.
+    pub shape: Shape,
+    /// The pod template, without what depends on the colour.
+    pub template: Value,
+    /// Content of its ConfigMap.
+    pub config: Value,
+}
+
+/// Why a decision is as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The accepted revision runs.
+    Stable,
+    /// A new revision was accepted.
+    NewRevision,
+    /// The resource is refused; what ran goes on.
+    Refused,
+    /// A secret is missing; what ran goes on.
+    SecretsMissing,
+    /// Somebody changed or lost the stored revision; what runs is left alone.
+    RevisionLost,
+}
+
+impl Reason {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Stable => "Stable",
+            Reason::NewRevision => "NewRevision",
+            Reason::Refused => "Refused",
+            Reason::SecretsMissing => "SecretsMissing",
+            Reason::RevisionLost => "RevisionLost",
+        }
+    }
+}
+
+/// How many pods: what the resource says; else what it had when last seen, or what runs; the environment's default
+/// only for a service that never had a size. A size that is itself refused is not taken.
+pub fn size(said: Option<i32>, last: Option<i32>, decision: &Decision, facts: &Facts) -> i32 {
+    let running = facts.deployments.get(&decision.colour).map(|deployment| deployment.replicas);
+    let refused = decision.held.iter().any(|refusal| refusal.rule == "replicas-ceiling");
+    let said = said.filter(|_| !refused);
+    let default = decision.serving.as_ref().map(|serving| serving.replicas);
+    said.or(running.filter(|_| refused)).or(last).or(running).or(default).unwrap_or(1)
+}
+
+/// Decide. `verdict` is what `check::validate` said of the resource.
+pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
+    let colour = facts.selected.or_else(|| facts.deployments.keys().next().copied()).unwrap_or(Colour::Blue);
+    let running = facts.deployments.get(&colour);
+    let running_hash = running.map(|deployment| deployment.revision.as_str());
+    let kept = running_hash.and_then(|hash| recall(hash, facts));
+    let (revision, serving, reason, message, held) = match verdict {
+        Err(refusals) => {
+            let message = match &kept {
+                Some(kept) => format!("the change is refused; revision {} goes on", kept.0.hash),
+                None => "refused; nothing runs".to_string(),
+            };
+            let (kept, serving) = kept.map_or((None, None), |(kept, serving)| (Some(kept), serving));
+            (kept, serving, Reason::Refused, message, refusals.clone())
+        }
+        Ok(valid) => {
+            let held = check::hold(&valid.shape, &facts.secrets);
+            let hash = valid.shape.revision();
+            let serving = Some(valid.serving.clone());
+            if held.is_empty() {
+                let (reason, message) = match running_hash {
+                    Some(running) if running == hash => (Reason::Stable, format!("revision {hash} runs")),
+                    Some(running) => (Reason::NewRevision, format!("revision {hash} replaces {running}")),
+                    None => (Reason::NewRevision, format!("revision {hash} is the first")),
+                };
+                (Some(want(hash, &valid.shape, facts)), serving, reason, message, held)
+            } else {
+                let kept = kept.map(|(kept, _)| kept);
+                let message = match &kept {
+                    Some(kept) => format!("revision {hash} waits for its secrets; revision {} goes on", kept.hash),
+                    None => format!("revision {hash} waits for its secrets"),
+                };
+                (kept, serving, Reason::SecretsMissing, message, held)
+            }
+        }
+    };
+    let lost = revision.is_none() && running.is_some();
+    let rotation = rotation::rotate(revision.as_ref(), running, &facts.secrets);
+    Decision {
+        colour,
+        revision,
+        serving,
+        rotation,
+        reason: if lost { Reason::RevisionLost } else { reason },
+        message: if lost { format!("{message}; its stored revision is lost, so its pods are left as they are") } else { message },
+        held,
+    }
+}
+
+/// The revision of a shape: as stored, or new.
+fn want(hash: String, shape: &Shape, facts: &Facts) -> Wanted {
+    match recall(&hash, facts) {
+        Some((stored, _)) => stored,
+        None => {
+            let number = facts.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1;
+            Wanted { hash, number, shape: shape.clone(), stored: None }
+        }
+    }
+}
+
+/// A stored revision, with what stood around its pods.
+fn recall(hash: &str, facts: &Facts) -> Option<(Wanted, Option<Serving>)> {
+    let revision = facts.revisions.iter().find(|revision| revision.hash == hash)?;
+    let stored = Stored::deserialize(&revision.data).ok()?;
+    let serving = revision.serving.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let wanted =
+        Wanted { hash: hash.into(), number: revision.number, shape: stored.shape.clone(), stored: Some(stored) };
+    Some((wanted, serving))
+}
+

@@ -1,0 +1,45 @@
+//! Rotation of secrets: no new revision, but the pods that read the old value are replaced.
+
+use std::collections::BTreeMap;
+
+use super::Wanted;
+use crate::check;
+use crate::facts::{DeploymentFact, SecretFact, SecretKey};
+
+/// What Deployment and pods carry of the secrets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rotation {
+    /// Keyed digest of the values in use, on the Deployment.
+    pub digest: Option<String>,
+    /// Mark on the pod template, which changes at a rotation only; `None` until the first.
+    pub mark: Option<String>,
+    /// Whether this decision rotates.
+    pub rotates: bool,
+}
+
+/// Compare the secrets with those that the pods were started with. A digest is `<key id>:<digest>`; one made with
+/// another key tells nothing, so it is replaced without a restart.
+pub fn rotate(
+    revision: Option<&Wanted>,
+    running: Option<&DeploymentFact>,
+    secrets: &BTreeMap<SecretKey, SecretFact>,
+) -> Rotation {
+    let (old, mark) = running
+        .map(|deployment| (deployment.secrets_digest.clone(), deployment.secrets_rotation.clone()))
+        .unwrap_or_default();
+    let now = revision.and_then(|revision| check::secrets_digest(&revision.shape, secrets)).map(|digests| {
+        let key = digests.first().and_then(|(_, digest)| digest.split_once(':')).map_or("", |(key, _)| key);
+        let all = digests.iter().map(|(name, digest)| serde_json::json!([name, digest])).collect();
+        format!("{key}:{}", check::digest(&serde_json::Value::Array(all)))
+    });
+    let Some(now) = now else {
+        // Missing secrets rotate nothing; a revision that reads none forgets.
+        let reads = revision.is_some_and(|revision| !check::references(&revision.shape).is_empty());
+        return Rotation { digest: if reads { old } else { None }, mark, rotates: false };
+    };
+    let same_revision = running.is_some_and(|deployment| revision.is_some_and(|r| r.hash == deployment.revision));
+    let key_of = |digest: &str| digest.split_once(':').map(|(key, _)| key.to_string());
+    let rotates = same_revision && old.as_deref().is_some_and(|old| key_of(old) == key_of(&now) && *old != now);
+    let mark = if rotates { now.split_once(':').map(|(_, digest)| digest.to_string()) } else { mark };
+    Rotation { digest: Some(now), mark, rotates }
+}

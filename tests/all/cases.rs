@@ -1,0 +1,107 @@
+//! Resources and their environments, read from files and taken through the pure rooms.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use visiobook::api::{VisiobookEnvironment, VisiobookService};
+use visiobook::check::{self, Refusal, Valid};
+use visiobook::facts::{EnvironmentFact, Facts, SecretFact};
+use visiobook::plan::{self, Owner, Plan};
+use visiobook::rollout::{self, Decision};
+
+/// A resource in its environment.
+pub struct Case {
+    pub service: VisiobookService,
+    pub environment: EnvironmentFact,
+}
+
+impl Case {
+    pub fn name(&self) -> String {
+        self.service.metadata.name.clone().expect("name")
+    }
+
+    pub fn owner(&self) -> Owner {
+        Owner {
+            name: self.name(),
+            namespace: self.service.metadata.namespace.clone().unwrap_or_else(|| "default".into()),
+            uid: "00000000-0000-0000-0000-000000000001".into(),
+        }
+    }
+
+    pub fn verdict(&self) -> Result<Valid, Vec<Refusal>> {
+        check::validate(&self.service, &self.environment)
+    }
+
+    /// What a first pass sees: every secret there, nothing made yet.
+    pub fn facts(&self) -> Facts {
+        let secrets: BTreeMap<_, _> = self
+            .service
+            .spec
+            .secrets
+            .values()
+            .map(|key| ((key.name.clone(), key.key.clone()), SecretFact::Present { digest: "key:digest".into(), length: 32 }))
+            .collect();
+        Facts { environment: self.environment.clone(), secrets, ..Facts::default() }
+    }
+
+    pub fn decide(&self) -> Decision {
+        rollout::step(&self.verdict(), &self.facts())
+    }
+
+    pub fn plan(&self) -> Plan {
+        let (decision, facts) = (self.decide(), self.facts());
+        let replicas = rollout::size(self.service.spec.replicas, None, &decision, &facts);
+        plan::build(&self.owner(), &decision, replicas, &facts)
+    }
+}
+
+/// Every document of a YAML file.
+pub fn documents(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    documents.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+pub fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The examples, each under the environment that its namespace's label names.
+pub fn examples() -> Vec<Case> {
+    let mut environments = BTreeMap::new();
+    let mut namespaces = BTreeMap::new();
+    for document in yaml_files("examples/environments").iter().flat_map(|file| documents(file)) {
+        match document["kind"].as_str() {
+            Some("VisiobookEnvironment") => {
+                let environment: VisiobookEnvironment = serde_json::from_value(document).expect("environment");
+                environments.insert(environment.metadata.name.clone().expect("name"), environment.spec);
+            }
+            Some("Namespace") => {
+                let label = document["metadata"]["labels"]["platform.visiobook.com/environment"].as_str();
+                let name = document["metadata"]["name"].as_str().expect("name");
+                namespaces.insert(name.to_string(), label.expect("an environment label").to_string());
+            }
+            other => panic!("examples/environments holds a {other:?}"),
+        }
+    }
+    yaml_files("examples")
+        .iter()
+        .flat_map(|file| documents(file))
+        .filter(|document| document["kind"] == "VisiobookService")
+        .map(|document| {
+            let service: VisiobookService = serde_json::from_value(document).expect("service");
+            let label = &namespaces[service.metadata.namespace.as_deref().expect("namespace")];
+            let spec = Box::new(environments[label].clone());
+            Case { service, environment: EnvironmentFact::Governed { name: label.clone(), spec } }
+        })
+        .collect()
+}

@@ -1,0 +1,12 @@
+//! Every test that needs no cluster, in one binary: each further one would be linked again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod cases;
+mod defaults;
+mod generated;
+mod golden;
+mod refusals;
+mod requirements;
+mod revision;
+mod rooms;
+mod variables;

@@ -1,0 +1,126 @@
+//! Bad input: each breaks one rule, and is told by rule, field and way out.
+
+use serde_json::{Value, json};
+use visiobook::facts::EnvironmentFact;
+
+use crate::cases::Case;
+
+const LONG: &str = "a-name-that-is-far-too-long-for-its-children";
+
+/// What the resource says, the type of its environment, and the rule and field of the refusal.
+fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
+    let image = "ghcr.io/visiobook/users:1.0";
+    let with = |more: Value| {
+        let mut spec = json!({ "image": image });
+        visiobook::plan::merge(&mut spec, more);
+        spec
+    };
+    let twice = json!({ "env": { "A": "1" }, "config": { "A": "2" } });
+    let secret = json!({ "env": { "A": "1" }, "secrets": { "A": { "name": "s", "key": "k" } } });
+    vec![
+        (json!({}), "development", "image-or-domain-service", "spec"),
+        (with(json!({ "domainService": "users" })), "development", "image-or-domain-service", "spec"),
+        (json!({ "domainService": "users" }), "development", "domain-service-available", "spec.domainService"),
+        (json!({ "image": "not an image" }), "development", "image-reference", "spec.image"),
+        (json!({ "image": "ghcr.io/visiobook/users:latest" }), "production", "image-tag", "spec.image"),
+        (json!({ "image": "ghcr.io/visiobook/users" }), "staging", "image-tag", "spec.image"),
+        (json!({ "image": image }), "strict", "image-digest", "spec.image"),
+        (json!({ "image": "docker.io/evil/users:1.0" }), "strict", "image-registry", "spec.image"),
+        (with(json!({ "port": 9090 })), "development", "port-once", "spec.port"),
+        (with(json!({ "port": 0 })), "development", "port-range", "spec.port"),
+        (with(json!({ "service": { "port": 9090 } })), "development", "port-once", "spec.service.port"),
+        (with(json!({ "env": { "1A": "x" } })), "development", "variable-name", "spec.env.1A"),
+        (with(twice), "development", "variable-once", "spec.env.A"),
+        (with(secret), "development", "variable-once", "spec.env.A"),
+        (with(json!({ "env": { "PORT": "1" } })), "development", "variable-reserved", "spec.env.PORT"),
+        (with(json!({ "config": { "ENVIRONMENT": "x" } })), "development", "variable-reserved", "spec.config.ENVIRONMENT"),
+        (with(json!({ "configFiles": { "files": { "a/b": "" } } })), "development", "file-name", "spec.configFiles.files.a/b"),
+        (with(json!({ "configFiles": { "files": { "a": "x".repeat(600_000) } } })), "development", "config-size", "spec.configFiles"),
+        (with(json!({ "env": { "DB_SSL_MODE": "disable" } })), "production", "database-tls", "spec.env.DB_SSL_MODE"),
+        (with(json!({ "env": { "JWT_SECRET": "short" } })), "production", "secret-length", "spec.env.JWT_SECRET"),
+        (with(json!({ "config": { "ENCRYPTION_KEY": "short" } })), "production", "secret-length", "spec.config.ENCRYPTION_KEY"),
+        (with(json!({ "env": { "READ_TIMEOUT": "500ms" } })), "development", "timeout", "spec.env.READ_TIMEOUT"),
+        (with(json!({ "resources": { "limits": { "cpu": "much" } } })), "development", "quantity", "spec.resources.limits.cpu"),
+        (with(json!({ "resources": { "limits": { "nvidia.com/gpu": "1" } } })), "production", "gpu-field", "spec.resources.limits.nvidia.com/gpu"),
+        (with(json!({ "resources": { "limits": { "cpu": "9" } } })), "strict", "resource-ceiling", "spec.resources.limits.cpu"),
+        (with(json!({ "resources": { "requests": { "memory": "1Gi" } } })), "development", "request-above-limit", "spec.resources.requests.memory"),
+        (with(json!({ "gpu": { "count": 1 } })), "development", "gpu-allowed", "spec.gpu"),
+        (with(json!({ "gpu": { "count": 2 } })), "staging", "gpu-count", "spec.gpu.count"),
+        (with(json!({ "autoscaling": { "enabled": true, "minReplicas": 11 } })), "development", "autoscaling-bounds", "spec.autoscaling.minReplicas"),
+        (with(json!({ "replicas": 6 })), "strict", "replicas-ceiling", "spec.replicas"),
+        (with(json!({ "probes": { "liveness": { "successThreshold": 2 } } })), "development", "probe-threshold", "spec.probes.liveness.successThreshold"),
+        (with(json!({ "probes": { "startup": {} } })), "development", "probe-action", "spec.probes.startup"),
+        (with(json!({ "pod": { "labels": { "version": "x" } } })), "development", "label-reserved", "spec.pod.labels.version"),
+        (with(json!({ "pod": { "volumeMounts": [{ "name": "x", "mountPath": "/x" }] } })), "development", "volume-exists", "spec.pod.volumeMounts[mountPath=/x]"),
+        (with(json!({ "pod": { "volumes": [{ "name": "x", "emptyDir": {} }], "volumeMounts": [{ "name": "x", "mountPath": "/tmp" }] } })), "development", "mount-once", "spec.pod.volumeMounts[mountPath=/tmp]"),
+        (json!({ "image": image }), "missing", "environment-exists", "metadata.namespace"),
+    ]
+}
+
+fn environment(word: &str) -> EnvironmentFact {
+    let spec = match word {
+        "missing" => return EnvironmentFact::Missing { name: "nowhere".into() },
+        "strict" => json!({
+            "type": "production",
+            "limits": { "cpu": "8", "replicas": 5 },
+            "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
+        }),
+        type_ => json!({ "type": type_ }),
+    };
+    EnvironmentFact::Governed { name: word.into(), spec: serde_json::from_value(spec).expect("environment") }
+}
+
+fn case(name: &str, spec: Value, word: &str) -> Case {
+    let service = json!({
+        "apiVersion": "platform.visiobook.com/v1alpha1",
+        "kind": "VisiobookService",
+        "metadata": { "name": name, "namespace": "test" },
+        "spec": spec,
+    });
+    Case { service: serde_json::from_value(service).expect("service"), environment: environment(word) }
+}
+
+#[test]
+fn every_bad_input_is_refused_by_name() {
+    let mut wrong = Vec::new();
+    for (spec, word, rule, field) in table() {
+        let refusals = case("users", spec.clone(), word).verdict().expect_err(&format!("{rule} lets through {spec}"));
+        if !refusals.iter().any(|refusal| refusal.rule == rule && refusal.field == field && refusal.message.len() > 10) {
+            wrong.push(format!("{rule} on {field}: told {refusals:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn names_that_children_could_not_have_are_refused() {
+    let good = json!({ "image": "ghcr.io/visiobook/users:1.0" });
+    for (name, rule) in [(LONG, "name-length"), ("users-blue", "name-ending"), ("users-preview", "name-ending")] {
+        let refusals = case(name, good.clone(), "development").verdict().expect_err(name);
+        assert_eq!(refusals[0].rule, rule, "{name}");
+    }
+    assert!(case("users", good, "development").verdict().is_ok());
+}
+
+#[test]
+fn all_refusals_are_told_at_once() {
+    let spec = json!({ "image": "a:latest", "port": 9090, "gpu": { "count": 1 }, "env": { "PORT": "1" } });
+    let refusals = case("users-green", spec, "strict").verdict().expect_err("refused");
+    let rules: Vec<&str> = refusals.iter().map(|refusal| refusal.rule).collect();
+    assert_eq!(rules, ["name-ending", "image-tag", "image-digest", "image-registry", "port-once", "variable-reserved", "replicas-ceiling"]);
+}
+
+#[test]
+fn secrets_that_are_too_short_for_production_are_held_back() {
+    use visiobook::facts::SecretFact;
+    let spec = json!({ "image": "ghcr.io/visiobook/users:1.0", "secrets": { "JWT_SECRET": { "name": "s", "key": "jwt" }, "ENCRYPTION_KEY": { "name": "s", "key": "enc" } } });
+    for (word, expected) in [("production", 2), ("development", 0)] {
+        let case = case("users", spec.clone(), word);
+        let mut facts = case.facts();
+        for fact in facts.secrets.values_mut() {
+            *fact = SecretFact::Present { digest: "k:d".into(), length: 31 };
+        }
+        let decision = visiobook::rollout::step(&case.verdict(), &facts);
+        assert_eq!(decision.held.len(), expected, "{word}: {:?}", decision.held);
+    }
+}
