@@ -25,7 +25,7 @@ impl Quantity {
         let (number, suffix) = text.split_at(split);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let negative = whole.starts_with('-');
-        let whole = whole.trim_start_matches(['+', '-']);
+        let whole = whole.strip_prefix(['+', '-']).unwrap_or(whole);
         if (whole.is_empty() && fraction.is_empty())
             || whole.len() > 15
             || fraction.len() > 9

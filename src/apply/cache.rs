@@ -163,3 +163,6 @@ fn owner_of(live: &Live) -> Option<(String, String)> {
     live.owner.as_ref().map(|(_, name)| (live.namespace.clone(), name.clone()))
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -121,14 +121,11 @@ impl<'a> Walk<'a> {
     /// A planned value that our field set lacks.
     fn unowned(&mut self, plan: &'a Value, live: Option<&'a Value>) {
         let atomic = self.managers.hold_whole(&self.path);
+        let differs = live.is_some_and(|live| live != plan);
         match (plan, live) {
             // An empty keyed list owns nothing; an empty atomic one owns itself, which matters once somebody fills it.
-            (Value::Array(items), live)
-                if items.is_empty() && !(atomic && live.is_some_and(|live| live != plan)) =>
-            {
-                ()
-            }
-            (Value::Object(members), None) if !members.is_empty() && !members.values().any(claims) => (),
+            (Value::Array(items), _) if items.is_empty() && !(atomic && differs) => {}
+            (Value::Object(members), None) if !members.is_empty() && !members.values().any(claims) => {}
             (Value::Object(members), Some(_)) if !members.is_empty() && !atomic => {
                 self.members(members, &EMPTY, live)
             }
@@ -147,7 +144,7 @@ impl<'a> Walk<'a> {
     fn whole(&mut self, plan: &'a Value, live: Option<&'a Value>) {
         let same = match live {
             Some(live) => live == plan,
-            // The API server leaves zero values out when it writes an object, but they stay owned.
+            // The API server leaves most zero values out when it writes an object, but they stay owned.
             None => is_zero(plan),
         };
         if !same {
@@ -299,7 +296,8 @@ fn claims(plan: &Value) -> bool {
     }
 }
 
-/// Whether the API server may leave a value out when it writes an object.
+/// Whether the API server may leave a value out when it writes an object. Somebody who removes such a field takes it
+/// from our field set too, so what we still own was left out by the API server.
 fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -45,7 +45,8 @@ pub(super) struct Context {
     published: Mutex<HashMap<String, Instant>>,
     replicas_applied_by: RwLock<HashMap<String, String>>,
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
-    namespaces: RwLock<HashMap<String, String>>,
+    /// Namespaces that were seen, and the environment that their label names.
+    namespaces: RwLock<HashMap<String, Option<String>>>,
 }
 
 impl Context {
@@ -163,10 +164,10 @@ impl Context {
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());
     }
 
-    /// Who governs a service.
-    pub(super) fn surroundings(&self, service: &VisiobookService) -> Surroundings {
+    /// Who governs a service; `None` while its namespace has not been seen, for it may yet turn out to have a label.
+    pub(super) fn surroundings(&self, service: &VisiobookService) -> Option<Surroundings> {
         let namespace = service.namespace().unwrap_or_default();
-        let label = self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(&namespace).cloned();
+        let label = self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(&namespace).cloned()?;
         let environment = match label {
             None => EnvironmentFact::Unlabelled,
             Some(name) => match self.environments.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
@@ -175,7 +176,7 @@ impl Context {
             },
         };
         let notes = self.replicas_applied_by.read().unwrap_or_else(PoisonError::into_inner);
-        Surroundings { environment, replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned() }
+        Some(Surroundings { environment, replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned() })
     }
 
     /// An environment was seen, or is gone.
@@ -192,7 +193,7 @@ impl Context {
         }
         let governed: HashSet<String> = {
             let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-            namespaces.iter().filter(|(_, label)| *label == name).map(|(namespace, _)| namespace.clone()).collect()
+            namespaces.iter().filter(|(_, label)| label.as_deref() == Some(name)).map(|(namespace, _)| namespace.clone()).collect()
         };
         self.trigger_where(|service| service.namespace().is_some_and(|namespace| governed.contains(&namespace)));
     }
@@ -208,9 +209,9 @@ impl Context {
 
     /// A namespace was seen, with its labels, or is gone.
     pub(super) fn see_namespace(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) {
-        let label = labels.and_then(|labels| labels.get(names::ENVIRONMENT)).cloned();
         {
             let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+            let label = labels.map(|labels| labels.get(names::ENVIRONMENT).cloned());
             let before = match &label {
                 Some(label) => namespaces.insert(namespace.to_string(), label.clone()),
                 None => namespaces.remove(namespace),

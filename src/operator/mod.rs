@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::Controller;
 use kube::runtime::events::{Recorder, Reporter};
 use tokio_util::sync::CancellationToken;
@@ -64,18 +64,18 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
     let client = calls::client(kubeconfig.clone(), metrics.clone()).map_err(|error| Error::Client(error.to_string()))?;
     let caches = readiness.latch("caches");
     let admin = Admin { metrics: metrics.clone(), readiness, heartbeat: None };
-    let serving = tokio::spawn(admin.serve(config.admin_address, stop.clone()));
+    // Election and admin server end after everything else: the last writes are still ours, and still seen.
+    let end = CancellationToken::new();
+    let serving = tokio::spawn(admin.serve(config.admin_address, end.clone()));
 
     let key = keep_asking_for_key(&client, &config, &stop).await?;
     let index = Arc::new(SecretIndex::default());
     let cache = Arc::new(Cache::default());
 
-    // The election ends after everything else, so that the last writes are still ours.
-    let election_stop = CancellationToken::new();
-    let impatient = Client::try_from(leader::tune_client(kubeconfig, &config.election));
+    let impatient = calls::client(leader::tune_client(kubeconfig, &config.election), metrics.clone());
     let impatient = impatient.map_err(|error| Error::Client(error.to_string()))?;
     let (election, fence) = leader::Election::new(impatient, config.election.clone());
-    let mut election = tokio::spawn(election.run(election_stop.clone()));
+    let mut election = tokio::spawn(election.run(end.clone()));
     let leads = {
         let fence = fence.clone();
         Arc::new(move || fence.holds())
@@ -96,7 +96,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         () = lead(&config, context, client, fence, watching, caches, stop.clone()) => Ok(()),
     };
     stop.cancel();
-    election_stop.cancel();
+    end.cancel();
     if outcome.is_ok() {
         // Released, so that the next one need not wait for the lease to run out.
         let _ = tokio::time::timeout(Duration::from_secs(5), election).await;
@@ -137,9 +137,13 @@ async fn lead(
             .reconcile_on(triggered)
             .graceful_shutdown_on(async move { stop.cancelled().await })
             .run(reconcile::reconcile, reconcile::on_error, context.clone())
-            .for_each(|outcome| async {
-                if let Err(error) = outcome {
-                    tracing::debug!(%error, "a pass ended early");
+            .for_each({
+                let context = context.clone();
+                move |outcome| {
+                    if let Err(ControllerError::ObjectNotFound(gone)) = outcome {
+                        context.metrics.forget_service(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                    }
+                    futures::future::ready(())
                 }
             });
         controllers.push(controller);

@@ -95,7 +95,9 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         uid: service.uid().unwrap_or_default(),
     };
 
-    let surroundings = context.surroundings(service);
+    let Some(surroundings) = context.surroundings(service) else {
+        return Err(Unfinished { reason: "NamespaceUnseen", message: "its namespace has not been seen yet".into() });
+    };
     let facts = apply::observe(&context.cache, &context.secrets, &owner, service, surroundings).await?; // reads
     let verdict = check::validate(service, &facts.environment); // pure
     let decision = rollout::step(&verdict, &facts); // pure

@@ -162,3 +162,6 @@ fn recall(hash: &str, facts: &Facts) -> Option<(Wanted, Option<Serving>)> {
     Some((wanted, serving))
 }
 
+
+#[cfg(test)]
+mod tests;

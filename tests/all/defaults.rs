@@ -195,6 +195,10 @@ fn pods_can_write_to_tmp_and_cache_and_read_their_config_files() {
     assert_eq!(planned.pod("/volumes/2/configMap/items"), json!([{ "key": "app.yaml", "path": "app.yaml" }]));
     assert_eq!(planned.get("ConfigMap", "/data/app.yaml"), "a: 1");
     assert_eq!(planned.get("ConfigMap", "/immutable"), true);
+    // Other content has another name, so its pods are other pods.
+    let changed = plan(json!({ "configFiles": { "files": { "app.yaml": "a: 2" } } }), "production");
+    assert_ne!(changed.pod("/volumes/2/configMap/name"), planned.pod("/volumes/2/configMap/name"));
+    assert_eq!(changed.get("ConfigMap", "/metadata/name"), changed.pod("/volumes/2/configMap/name"));
 }
 
 #[test]

@@ -104,6 +104,10 @@ fn drift_names_the_field_and_who_changed_it() {
                 "drift spec.metrics[0].resource.target.averageUtilization: 95 -> 70, changed by kubectl-edit".to_owned(),
             ],
         ),
+        (
+            "deployment-volume-swapped",
+            vec!["drift spec.template.spec.volumes[name=tmp].emptyDir: (none) -> {}, changed by kubectl-edit".to_owned()],
+        ),
         ("configmap-edited", vec!["drift data.LOG_LEVEL: \"debug\" -> \"info\", changed by kubectl-edit".to_owned()]),
     ] {
         let (plan, live) = fixture(name);

@@ -319,7 +319,7 @@ proptest! {
         let _ = compare(&plan, &live, OURS);
         let _ = super::owners(&live, &["spec", "a"]);
         let mixed = Case { plan, fields, live: json!({"spec": live}), leaves: Vec::new() };
-        let _ = mixed.compare(&[other.clone()]);
+        let _ = mixed.compare(std::slice::from_ref(&other));
         let _ = mixed.compare(&[json!({"f:spec": other})]);
     }
 }

@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# A cluster that already exists: the context must be named, so that no test meets a cluster by accident.
+
+STATE=${VISIOBOOK_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/visiobook/current}
+
+need_context() {
+  [ -n "${CLUSTER_CONTEXT:-}" ] || die "name the context to use: CLUSTER=current CLUSTER_CONTEXT=... (see 'kubectl config get-contexts')"
+}
+
+# A kubeconfig of one context: nothing below can stray to another cluster.
+cluster_up() {
+  need_context
+  mkdir -p "$STATE"
+  (umask 077 && kubectl config view --minify --flatten --context "$CLUSTER_CONTEXT" >"$STATE/kubeconfig.new") ||
+    die "there is no context '$CLUSTER_CONTEXT'; see 'kubectl config get-contexts'"
+  mv "$STATE/kubeconfig.new" "$STATE/kubeconfig"
+  kubectl --kubeconfig "$STATE/kubeconfig" version >/dev/null ||
+    die "the cluster of context '$CLUSTER_CONTEXT' does not answer"
+  say "using the cluster of context $CLUSTER_CONTEXT"
+}
+
+cluster_load() {
+  die "images cannot be loaded into an existing cluster; push them to a registry it reads: $*"
+}
+
+cluster_kubeconfig() { echo "$STATE/kubeconfig"; }
+
+# The cluster is not ours: only the copied kubeconfig goes.
+cluster_down() {
+  rm -f "$STATE/kubeconfig"
+  rmdir -p "$STATE" 2>/dev/null || true
+}
+
+cluster_status() {
+  need_context
+  kubectl --kubeconfig "$STATE/kubeconfig" get nodes
+}

@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# The programs of the cluster, built once from the pinned modules in tools/.
+# One go.mod per family: their dependencies would collide in a single one.
+
+TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
+CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
+FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo)
+
+# What a first build costs on two cores.
+declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s')
+
+# Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
+kubernetes_version_flags() {
+  local version package
+  version=$(grep -oP 'k8s.io/kubernetes \Kv\S+' "$TOOLS_SOURCE/kubernetes/go.mod")
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    printf -- '-X %s.gitVersion=%s -X %s.gitMajor=%s -X %s.gitMinor=%s ' \
+      $package "$version" $package "$(cut -d. -f1 <<<"${version#v}")" $package "$(cut -d. -f2 <<<"$version")"
+  done
+}
+
+link_flags() { # FAMILY
+  local flags='-s -w'
+  [ "$1" != kubernetes ] || flags+=" $(kubernetes_version_flags)"
+  echo "$flags"
+}
+
+family_dir() { # FAMILY
+  local key
+  key=$( (cat "$TOOLS_SOURCE/$1/go.mod" "$TOOLS_SOURCE/$1/go.sum"; link_flags "$1"; go env GOVERSION) | sha256sum | cut -c1-12)
+  echo "$CACHE/tools/$1-$key"
+}
+
+# Files that a program reads at run time, taken from its module.
+copy_data() { # FAMILY DESTINATION
+  local module
+  case $1 in
+    kwok)
+      module=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)
+      cp -r "$module/kustomize/stage" "$2/stage" ;;
+    podinfo)
+      module=$(go list -m -f '{{.Dir}}' github.com/stefanprodan/podinfo)
+      cp -r "$module/ui" "$2/ui" ;;
+  esac
+  chmod -R u+w "$2"
+}
+
+build_family() { # FAMILY
+  local family=$1 final partial
+  final=$(family_dir "$family")
+  [ ! -d "$final" ] || return 0
+  mkdir -p "$CACHE/tools"
+  # One builder at a time; whoever waited finds the work done.
+  exec 9>"$CACHE/tools/$family.lock"
+  flock 9
+  if [ ! -d "$final" ]; then
+    say "building $family (about ${ESTIMATE[$family]}, once)"
+    partial=$final.partial
+    rm -rf "$partial"
+    mkdir -p "$partial/bin"
+    (
+      cd "$TOOLS_SOURCE/$family"
+      export GOTOOLCHAIN=local CGO_ENABLED=0
+      go build -trimpath -buildvcs=false -ldflags "$(link_flags "$family")" -o "$partial/bin/" tool
+      copy_data "$family" "$partial"
+    ) || die "$family did not build; see the message above, then run 'make tools' again"
+    [ ! -f "$partial/bin/server" ] || mv "$partial/bin/server" "$partial/bin/etcd"
+    # The rename makes an interrupted build leave nothing that looks finished.
+    mv "$partial" "$final"
+  fi
+  exec 9>&-
+}
+
+build_tools() {
+  local family
+  command -v go >/dev/null || die "Go is needed to build the cluster's programs; install the version named in e2e/cluster/tools/*/go.mod"
+  for family in "${FAMILIES[@]}"; do build_family "$family"; done
+}
+
+# The folders of all tools, as a PATH.
+tools_path() {
+  local family path=
+  for family in "${FAMILIES[@]}"; do path+=${path:+:}$(family_dir "$family")/bin; done
+  echo "$path"
+}

@@ -1,0 +1,3 @@
+//! Against the operator that is installed in the cluster.
+
+mod smoke;

@@ -1,0 +1,1 @@
+//! Against operators that the tests start, starve, freeze and kill themselves.

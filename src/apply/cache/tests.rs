@@ -1,0 +1,65 @@
+use kube::api::DynamicObject;
+use serde_json::json;
+
+use super::*;
+
+fn live(name: &str, uid: &str, version: u64) -> Live {
+    let object: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {
+            "name": name, "namespace": "n", "uid": uid, "resourceVersion": version.to_string(),
+            "ownerReferences": [{ "apiVersion": "x", "kind": "VisiobookService", "name": "s", "uid": "owner", "controller": true }],
+        },
+        "data": { "version": version.to_string() },
+    }))
+    .unwrap();
+    Live::keep(Kind::ConfigMap, object)
+}
+
+fn news() -> Seen {
+    Seen::News(Some(("n".into(), "s".into())))
+}
+
+#[test]
+fn late_news_from_the_watch_does_not_undo_an_answer() {
+    let cache = Cache::default();
+    assert_eq!(cache.see(live("a", "1", 10)).0, news());
+    assert_eq!(cache.see(live("a", "1", 12)).0, news(), "the answer to our own write");
+    assert_eq!(cache.see(live("a", "1", 11)).0, Seen::Known);
+    assert_eq!(cache.see(live("a", "1", 12)).0, Seen::Known);
+    assert_eq!(cache.get(Kind::ConfigMap, "n", "a").unwrap().resource_version, 12);
+    assert_eq!(cache.owned_by("owner").len(), 1);
+}
+
+#[test]
+fn what_we_deleted_does_not_come_back_by_late_news() {
+    let cache = Cache::default();
+    cache.see(live("a", "1", 10));
+    cache.forget(&live("a", "1", 10), false);
+    assert_eq!(cache.see(live("a", "1", 11)).0, Seen::Known);
+    assert!(cache.get(Kind::ConfigMap, "n", "a").is_none());
+    assert_eq!(cache.forget(&live("a", "1", 12), true), Seen::Known);
+    assert_eq!(cache.see(live("a", "2", 13)).0, news(), "made again");
+}
+
+#[test]
+fn the_end_of_an_older_object_does_not_take_its_successor() {
+    let cache = Cache::default();
+    cache.see(live("a", "2", 20));
+    assert_eq!(cache.forget(&live("a", "1", 15), true), Seen::Known);
+    assert!(cache.get(Kind::ConfigMap, "n", "a").is_some());
+}
+
+#[test]
+fn a_list_removes_what_it_does_not_show_within_its_scope() {
+    let cache = Cache::default();
+    cache.see(live("a", "1", 10));
+    cache.see(live("b", "2", 10));
+    cache.begin_list(Kind::ConfigMap, &Some("n".into()));
+    cache.see(live("a", "1", 10));
+    assert_eq!(cache.end_list(Kind::ConfigMap, &Some("n".into())), vec![("n".to_string(), "s".to_string())]);
+    assert!(cache.get(Kind::ConfigMap, "n", "b").is_none());
+    cache.begin_list(Kind::ConfigMap, &Some("other".into()));
+    assert!(cache.end_list(Kind::ConfigMap, &Some("other".into())).is_empty());
+    assert_eq!(cache.owned_by("owner").len(), 1);
+}

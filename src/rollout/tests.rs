@@ -1,0 +1,120 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::facts::{DeploymentFact, RevisionFact, SecretFact};
+
+fn valid(image: &str) -> Result<Valid, Vec<Refusal>> {
+    let shape = Shape { image: image.into(), ..Shape::default() };
+    Ok(Valid { shape, serving: Serving { replicas: 3, ..Serving::default() } })
+}
+
+fn with_secret(image: &str) -> Result<Valid, Vec<Refusal>> {
+    let mut valid = valid(image).unwrap();
+    valid.shape.secrets.insert("A".into(), crate::api::KeyRef { name: "s".into(), key: "k".into() });
+    Ok(valid)
+}
+
+fn refused() -> Result<Valid, Vec<Refusal>> {
+    Err(vec![Refusal { rule: "rule", field: "spec.image".into(), message: "no".into() }])
+}
+
+/// A cluster in which the revision of `verdict` runs and is stored.
+fn running(verdict: &Result<Valid, Vec<Refusal>>) -> Facts {
+    let valid = verdict.as_ref().unwrap();
+    let hash = valid.shape.revision();
+    let data = json!({ "shape": valid.shape, "template": { "spec": "as it was" }, "config": { "A": "1" } });
+    let serving = serde_json::to_string(&valid.serving).ok();
+    Facts {
+        deployments: BTreeMap::from([(Colour::Blue, DeploymentFact { revision: hash.clone(), replicas: 2, ..Default::default() })]),
+        selected: Some(Colour::Blue),
+        revisions: vec![RevisionFact { hash, number: 4, data, serving }],
+        ..Facts::default()
+    }
+}
+
+fn secret(digest: &str) -> BTreeMap<(String, String), SecretFact> {
+    BTreeMap::from([(("s".into(), "k".into()), SecretFact::Present { digest: digest.into(), length: 40 })])
+}
+
+#[test]
+fn the_first_revision_starts_in_blue_and_is_new() {
+    let decision = step(&valid("a:1"), &Facts::default());
+    let wanted = decision.revision.unwrap();
+    assert_eq!((decision.colour, decision.reason, wanted.number), (Colour::Blue, Reason::NewRevision, 1));
+    assert!(wanted.stored.is_none());
+}
+
+#[test]
+fn what_runs_is_repaired_from_what_was_stored_and_never_rendered_again() {
+    let verdict = valid("a:1");
+    let decision = step(&verdict, &running(&verdict));
+    assert_eq!(decision.reason, Reason::Stable);
+    assert_eq!(decision.revision.unwrap().stored.unwrap().template, json!({ "spec": "as it was" }));
+}
+
+#[test]
+fn a_new_revision_counts_up() {
+    let decision = step(&valid("a:2"), &running(&valid("a:1")));
+    assert_eq!((decision.reason, decision.revision.unwrap().number), (Reason::NewRevision, 5));
+}
+
+#[test]
+fn a_refused_resource_keeps_what_runs_and_what_stands_around_it() {
+    let before = valid("a:1");
+    let decision = step(&refused(), &running(&before));
+    assert_eq!(decision.reason, Reason::Refused);
+    assert_eq!(decision.revision.unwrap().hash, before.as_ref().unwrap().shape.revision());
+    assert_eq!(decision.serving, Some(before.unwrap().serving));
+}
+
+#[test]
+fn a_missing_secret_holds_back_the_new_revision_only() {
+    let before = valid("a:1");
+    let decision = step(&with_secret("a:2"), &running(&before));
+    assert_eq!((decision.reason, decision.held.len()), (Reason::SecretsMissing, 1));
+    assert_eq!(decision.revision.unwrap().hash, before.unwrap().shape.revision());
+    assert_eq!(step(&with_secret("a:2"), &Facts::default()).revision, None);
+}
+
+#[test]
+fn a_rotated_secret_marks_the_pods_and_a_new_digest_key_does_not() {
+    let verdict = with_secret("a:1");
+    let mut facts = running(&verdict);
+    facts.secrets = secret("key1:one");
+    let first = step(&verdict, &facts);
+    assert!(!first.rotation.rotates && first.rotation.mark.is_none(), "the first digest restarts nothing");
+    facts.deployments.get_mut(&Colour::Blue).unwrap().secrets_digest = first.rotation.digest.clone();
+    assert!(!step(&verdict, &facts).rotation.rotates);
+
+    facts.secrets = secret("key1:two");
+    let rotated = step(&verdict, &facts);
+    assert!(rotated.rotation.rotates && rotated.rotation.mark.is_some());
+    assert_eq!(rotated.reason, Reason::Stable, "a rotation is no new revision");
+
+    facts.secrets = secret("key2:two");
+    let rekeyed = step(&verdict, &facts);
+    assert!(!rekeyed.rotation.rotates && rekeyed.rotation.digest != first.rotation.digest);
+}
+
+#[test]
+fn a_deployment_whose_revision_is_lost_is_left_alone() {
+    let before = valid("a:1");
+    let mut facts = running(&before);
+    facts.revisions.clear();
+    let decision = step(&refused(), &facts);
+    assert_eq!((decision.reason, decision.revision), (Reason::RevisionLost, None));
+}
+
+#[test]
+fn the_size_comes_from_the_resource_then_the_last_size_and_once_from_the_environment() {
+    let (verdict, fresh) = (valid("a:1"), Facts::default());
+    let (first, seen) = (step(&verdict, &fresh), running(&verdict));
+    let later = step(&verdict, &seen);
+    assert_eq!(size(None, None, &first, &fresh), 3, "the environment's default");
+    assert_eq!(size(Some(7), Some(4), &later, &seen), 7, "the resource");
+    assert_eq!(size(None, Some(4), &later, &seen), 4, "the last size");
+    assert_eq!(size(None, None, &later, &seen), 2, "what runs, when the status is lost");
+    assert_eq!(size(Some(0), None, &later, &seen), 0, "zero is a size");
+}
