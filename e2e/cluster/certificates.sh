@@ -32,7 +32,7 @@ END
 make_certificates() (
   umask 077
   mkdir -p "$STATE/pki"
-  cd "$STATE/pki"
+  cd "$STATE/pki" || exit
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.crt \
     -subj /CN=visiobook-e2e -days $PKI_DAYS 2>/dev/null
   openssl ecparam -name prime256v1 -genkey -noout -out service-accounts.key

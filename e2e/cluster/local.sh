@@ -14,6 +14,7 @@ NODE_IP=198.18.254.2
 PODS=198.18.0.0/17
 NODE_PODS=198.18.0.0/23
 SERVICES=198.19.0.0/16
+# shellcheck disable=SC2034 # certificates.sh names it
 API_SERVICE_IP=198.19.0.1
 PAUSE_IMAGE=visiobook.local/pause:1
 
@@ -92,6 +93,7 @@ write_configs() {
   render Corefile >"$STATE/Corefile"
 }
 
+# shellcheck disable=SC2054,SC2206 # constants without spaces; commas belong to the flags
 # Sets COMMAND, so that a component always restarts with the same flags.
 command_of() { # COMPONENT
   local pki=$STATE/pki
@@ -129,7 +131,7 @@ command_of() { # COMPONENT
       --use-service-account-credentials
       --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key"
       --allocate-node-cidrs --cluster-cidr=$PODS --node-cidr-mask-size="${NODE_PODS#*/}"
-      --service-cluster-ip-range=$SERVICES
+      --service-cluster-ip-range=$SERVICES --flex-volume-plugin-dir="$STATE/kubelet/volume-plugins"
       --kube-api-qps=500 --kube-api-burst=1000
       # So that a test sees an autoscaler scale up and down.
       --horizontal-pod-autoscaler-sync-period=5s
@@ -183,7 +185,8 @@ start() { # COMPONENT
 stop() { # COMPONENT
   local COMMAND
   command_of "$1"
-  stop_process "$1" 10
+  # An API server with open watches takes far longer to leave by itself.
+  stop_process "$1" 5
 }
 
 # --- readiness ------------------------------------------------------------------
@@ -221,7 +224,7 @@ healthy() { [ -f "$STATE/complete" ] && all_running && api_ready && node_ready $
 
 # Works on any half-built or half-removed state, whether containerd still answers or not.
 clean() {
-  local component container shim address cgroup
+  local component container shim address cgroup sandbox
   # First those that would start pods anew.
   for component in kubelet kwok controller-manager; do stop_process "$component" 0; done
   # runc ends all processes of a container, also those whose parent is gone.
@@ -247,8 +250,11 @@ clean() {
   fi
   # Fixed paths of kubelet and CNI, outside of the state folder.
   find /var/log/containers -lname "$STATE/*" -delete 2>/dev/null || true
-  find /var/lib/cni/results -name 'visiobook-*' -delete 2>/dev/null || true
-  rmdir /var/log/containers /var/lib/cni/results /var/lib/cni 2>/dev/null || true
+  for sandbox in "$STATE"/containerd/root/io.containerd.grpc.v1.cri/sandboxes/*/; do
+    rm -f /var/lib/cni/results/*"-$(basename "$sandbox")-"*
+  done
+  rm -f /var/lib/kubelet/device-plugins/kubelet.sock
+  rmdir /var/log/containers /var/lib/cni/{results,} /var/lib/kubelet/{device-plugins,} 2>/dev/null || true
   rm -rf --one-file-system "$STATE"
 }
 

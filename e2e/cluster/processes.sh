@@ -30,6 +30,7 @@ spawn() { # NAME COMMAND...
   local name=$1
   shift
   mkdir -p "$STATE/run" "$STATE/log"
+  # shellcheck disable=SC2016 # expands in the new process
   setsid bash -c '. "$1"; process_identity $$ >"$2"; shift 2; exec "$@"' spawn \
     "$HERE/processes.sh" "$STATE/run/$name.pid" "$@" </dev/null >>"$STATE/log/$name.log" 2>&1 8>&- 9>&- &
   # The record must exist when spawn returns, or a check right after would miss it.

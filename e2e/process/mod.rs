@@ -1,1 +1,4 @@
 //! Against operators that the tests start, starve, freeze and kill themselves.
+
+mod crash;
+mod state;

@@ -1,6 +1,10 @@
 //! What the tests stand on: a client, a namespace of each test's own, and waiting.
 
 mod kubectl;
+pub mod operator;
+pub mod proxy;
+mod fields;
+mod look;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -14,6 +18,8 @@ use visiobook::api::{VisiobookEnvironment, VisiobookService};
 use visiobook::apply::resource;
 
 pub use kubectl::{kubectl, try_kubectl};
+pub use fields::{Field, owned};
+pub use look::{INTRUDER, metrics, sum};
 
 /// A small stand-in for the seeds' images, which are not public.
 pub const STANDIN: &str = "ghcr.io/visiobook-esp/user-service:1.0.0";
@@ -142,6 +148,16 @@ impl Drop for Site {
             kubectl(&["delete", "vbe", environment, "--ignore-not-found"], None);
         }
     }
+}
+
+/// A spec that is ready as soon as it runs, with more laid over it.
+pub fn quick(more: Value) -> Value {
+    let mut spec = json!({
+        "image": STANDIN,
+        "probes": { "readiness": { "initialDelaySeconds": 0, "periodSeconds": 1 } },
+    });
+    visiobook::plan::merge(&mut spec, more);
+    spec
 }
 
 /// Conditions of a service.

@@ -1,4 +1,6 @@
 //! VisiobookEnvironment: what DevOps govern for all services of an environment.
+// The derive repeats the words of `printcolumn`, once per column.
+#![allow(clippy::duplicated_attributes)]
 
 use std::collections::BTreeMap;
 

@@ -10,8 +10,8 @@ mod status;
 mod workload;
 
 pub use environment::{
-    AutoscalingDefault, EnvironmentDefaults, EnvironmentLimits, EnvironmentType, GpuLimit, ImageRules, LogLevel,
-    VisiobookEnvironment, VisiobookEnvironmentSpec,
+    AutoscalingDefault, EnvironmentDefaults, EnvironmentLimits, EnvironmentType, GpuLimit, ImageRules,
+    LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
 pub use schema::crds;
 pub use service::{

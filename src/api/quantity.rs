@@ -20,7 +20,8 @@ const DECIMAL: [(&str, i32); 10] =
 impl Quantity {
     /// Read a quantity; the error says what was wrong with it.
     pub fn parse(text: &str) -> Result<Quantity, String> {
-        let wrong = || format!("\"{text}\" is not a quantity: write a number with a suffix, such as 500m, 2 or 1Gi");
+        let wrong =
+            || format!("\"{text}\" is not a quantity: write a number with a suffix, such as 500m, 2 or 1Gi");
         let split = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-')).unwrap_or(text.len());
         let (number, suffix) = text.split_at(split);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -37,7 +38,10 @@ impl Quantity {
         let nano: i128 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
         let nano = (whole * NANO + nano) * if negative { -1 } else { 1 };
         if let Some((_, bits)) = BINARY.iter().find(|(name, _)| *name == suffix) {
-            return nano.checked_mul(1i128 << bits).map(|nano| Quantity { nano, binary: true }).ok_or_else(wrong);
+            return nano
+                .checked_mul(1i128 << bits)
+                .map(|nano| Quantity { nano, binary: true })
+                .ok_or_else(wrong);
         }
         let exponent = match DECIMAL.iter().find(|(name, _)| *name == suffix) {
             Some((_, exponent)) => *exponent,

@@ -1,4 +1,6 @@
 //! VisiobookService: one microservice, as its team describes it.
+// The derive repeats the words of `printcolumn`, once per column.
+#![allow(clippy::duplicated_attributes)]
 
 use std::collections::BTreeMap;
 

@@ -6,9 +6,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Change, Live};
+use super::Live;
 use crate::api::kinds::Kind;
-use crate::plan::Planned;
+use crate::api::names;
 
 type Key = (Kind, String, String);
 /// The namespace that a watch looks at; `None` for all of them.
@@ -26,8 +26,8 @@ struct Known {
     unseen: HashMap<(Kind, Scope), HashSet<Key>>,
     /// Deleted by us; the watch may still tell of their last days.
     buried: HashSet<String>,
-    /// Writes that changed nothing: uid and manager, with a digest of what was planned.
-    given_up: HashMap<(String, &'static str), (u64, String)>,
+    /// What needed no write: by uid and manager the version of the object, and a digest of what was planned.
+    settled: HashMap<(String, &'static str), (u64, String)>,
 }
 
 /// What a watch event changed.
@@ -74,10 +74,13 @@ impl Cache {
         }
         match known.objects.get(&key) {
             // Made again since.
-            Some(current) if current.uid != live.uid && current.resource_version > live.resource_version => Seen::Known,
+            Some(current) if current.uid != live.uid && current.resource_version > live.resource_version => {
+                Seen::Known
+            }
             Some(current) => {
-                let owner = owner_of(current);
+                let (owner, uid) = (owner_of(current), current.uid.clone());
                 known.remove(&key);
+                known.unsettle(&uid);
                 Seen::News(owner)
             }
             None => Seen::Known,
@@ -88,7 +91,12 @@ impl Cache {
     pub fn begin_list(&self, kind: Kind, scope: &Scope) {
         let mut known = self.lock();
         let within = |namespace: &String| scope.as_ref().is_none_or(|scope| scope == namespace);
-        let keys = known.objects.keys().filter(|(of, namespace, _)| *of == kind && within(namespace)).cloned().collect();
+        let keys = known
+            .objects
+            .keys()
+            .filter(|(of, namespace, _)| *of == kind && within(namespace))
+            .cloned()
+            .collect();
         known.unseen.insert((kind, scope.clone()), keys);
     }
 
@@ -99,7 +107,10 @@ impl Cache {
         known.buried.clear();
         let mut owners = Vec::new();
         for key in gone {
-            owners.extend(known.objects.get(&key).and_then(|live| owner_of(live)));
+            if let Some(live) = known.objects.get(&key).cloned() {
+                owners.extend(owner_of(&live));
+                known.unsettle(&live.uid);
+            }
             known.remove(&key);
         }
         owners
@@ -116,19 +127,14 @@ impl Cache {
         known.owned.get(uid).into_iter().flatten().filter_map(|key| known.objects.get(key).cloned()).collect()
     }
 
-    /// Remember a write that changed nothing, so that it is not repeated until plan or object change.
-    pub fn give_up(&self, live: &Live, planned: &Planned, changes: &[Change]) {
-        let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
-        tracing::warn!(kind = planned.kind.as_str(), name = planned.name, ?paths, "an apply changed nothing; it is not repeated");
-        let digest = crate::check::digest(&planned.object);
-        self.lock().given_up.insert((live.uid.clone(), planned.manager), (live.resource_version, digest));
+    /// Remember that an object is as planned, so that nobody need look until one of the two changes.
+    pub fn settle(&self, live: &Live, manager: &'static str, plan: String) {
+        self.lock().settled.insert((live.uid.clone(), manager), (live.resource_version, plan));
     }
 
-    /// Whether this write changed nothing before.
-    pub fn gave_up(&self, live: &Live, planned: &Planned) -> bool {
-        let known = self.lock();
-        let Some((version, digest)) = known.given_up.get(&(live.uid.clone(), planned.manager)) else { return false };
-        *version == live.resource_version && *digest == crate::check::digest(&planned.object)
+    /// Version and plan that an object was last known to be settled with.
+    pub fn settled(&self, live: &Live, manager: &'static str) -> Option<(u64, String)> {
+        self.lock().settled.get(&(live.uid.clone(), manager)).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -145,9 +151,14 @@ impl Known {
         self.objects.insert(key, live);
     }
 
+    fn unsettle(&mut self, uid: &str) {
+        for manager in [names::MANAGER, names::SWITCH_MANAGER] {
+            self.settled.remove(&(uid.to_string(), manager));
+        }
+    }
+
     fn remove(&mut self, key: &Key) {
         let Some(old) = self.objects.remove(key) else { return };
-        self.given_up.retain(|(uid, _), _| *uid != old.uid);
         if let Some((uid, _)) = &old.owner
             && let Some(keys) = self.owned.get_mut(uid)
         {
@@ -162,7 +173,6 @@ impl Known {
 fn owner_of(live: &Live) -> Option<(String, String)> {
     live.owner.as_ref().map(|(_, name)| (live.namespace.clone(), name.clone()))
 }
-
 
 #[cfg(test)]
 mod tests;

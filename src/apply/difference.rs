@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use managers::Managers;
-pub use managers::{Owner, owners, trim};
+pub use managers::trim;
 use path::{Element, Path};
 
 /// What an apply would do.

@@ -38,7 +38,8 @@ impl Live {
             .flatten()
             .find(|owner| owner.controller == Some(true) && owner.kind == "VisiobookService")
             .map(|owner| (owner.uid.clone(), owner.name.clone()));
-        let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+        let (name, namespace) =
+            (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
         let uid = meta.uid.clone().unwrap_or_default();
         let resource_version = version(meta.resource_version.as_deref());
         let terminating = meta.deletion_timestamp.is_some();
@@ -60,7 +61,8 @@ impl Live {
 
     /// Whether its owner allows a service to take it over.
     pub fn may_be_adopted(&self) -> bool {
-        self.owner.is_none() && self.json().pointer("/metadata/annotations").and_then(|a| a.get(names::ADOPT)).is_some()
+        self.owner.is_none()
+            && self.json().pointer("/metadata/annotations").and_then(|a| a.get(names::ADOPT)).is_some()
     }
 
     /// Who it belongs to, for people.

@@ -11,7 +11,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
-pub use difference::{Change, ChangeKind, Difference, compare, owners, trim};
+pub use difference::{Change, ChangeKind, Difference, compare, trim};
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};
@@ -20,12 +20,19 @@ pub use writer::{Error, Writer, resource};
 
 use crate::api::kinds::Kind;
 use crate::api::names;
+use crate::check;
 use crate::facts::{Applied, Drift};
 use crate::plan::{Owner, Plan, Planned};
 
 /// Make the cluster equal to the plan: write what differs, delete what is neither planned nor kept.
 /// An unchanged service costs no request. What was done before an error is told beside it.
-pub async fn apply(writer: &Writer, cache: &Cache, owner: &Owner, plan: &Plan, applied: &mut Applied) -> Result<(), Error> {
+pub async fn apply(
+    writer: &Writer,
+    cache: &Cache,
+    owner: &Owner,
+    plan: &Plan,
+    applied: &mut Applied,
+) -> Result<(), Error> {
     let mut first_error = None;
     for group in plan.objects.chunk_by(|a, b| a.kind == b.kind && a.name == b.name) {
         if let Err(error) = apply_group(writer, cache, owner, group, applied).await {
@@ -39,9 +46,11 @@ pub async fn apply(writer: &Writer, cache: &Cache, owner: &Owner, plan: &Plan, a
     if let Some(error) = first_error {
         return Err(error);
     }
-    let planned: BTreeSet<(Kind, &str)> = plan.objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
+    let planned: BTreeSet<(Kind, &str)> =
+        plan.objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
     for live in cache.owned_by(&owner.uid) {
-        let known = planned.contains(&(live.kind, live.name.as_str())) || plan.keep.contains(&(live.kind, live.name.clone()));
+        let known = planned.contains(&(live.kind, live.name.as_str()))
+            || plan.keep.contains(&(live.kind, live.name.clone()));
         if !known && !live.terminating {
             writer.delete(cache, &live).await?;
             applied.pruned.push((live.kind, live.name.clone()));
@@ -63,10 +72,9 @@ async fn apply_group(
     let mut live = cache.get(last.kind, &owner.namespace, &last.name);
     if let Some(found) = &live
         && !found.belongs_to(&owner.uid)
+        && !found.may_be_adopted()
     {
-        if !found.may_be_adopted() {
-            return Err(Error::Taken { kind: last.kind, name: last.name.clone(), by: found.owner_name() });
-        }
+        return Err(Error::Taken { kind: last.kind, name: last.name.clone(), by: found.owner_name() });
     }
     if live.as_ref().is_some_and(|live| live.terminating) {
         // It comes back when it is gone: its deletion is an event.
@@ -85,55 +93,77 @@ async fn apply_group(
         }
     }
     let Some(mut live) = live else { return Ok(()) };
-    let differences: BTreeMap<usize, Vec<Change>> = group
-        .iter()
-        .enumerate()
-        .filter_map(|(index, planned)| match compare(&planned.object, &live.json(), planned.manager) {
-            Difference::Same => None,
-            Difference::Differs(changes) => Some((index, changes)),
-        })
-        .collect();
+    let mut differences: BTreeMap<usize, (String, Vec<Change>)> = BTreeMap::new();
+    for (index, planned) in group.iter().enumerate() {
+        let plan = check::digest(&planned.object);
+        if cache.settled(&live, planned.manager) == Some((live.resource_version, plan.clone())) {
+            continue;
+        }
+        match compare(&planned.object, &live.json(), planned.manager) {
+            Difference::Same => cache.settle(&live, planned.manager, plan),
+            Difference::Differs(changes) => {
+                differences.insert(index, (plan, changes));
+            }
+        }
+    }
     // An object is created by its first manager with all of its fields, for a Service cannot exist without ports.
     // Until another manager has something to write, what the first one owns beyond its own part does no harm.
-    let idle = differences.iter().all(|(index, changes)| {
-        group[*index].manager != names::MANAGER && changes.iter().all(|change| change.kind == ChangeKind::Orphan)
+    let idle = differences.iter().all(|(index, (_, changes))| {
+        group[*index].manager != names::MANAGER
+            && changes.iter().all(|change| change.kind == ChangeKind::Orphan)
     });
-    if differences.is_empty() || idle {
+    if idle {
         return Ok(());
     }
-    for (index, changes) in differences {
+    for (index, (plan, changes)) in differences {
         let planned = &group[index];
         if is_new && planned.manager != names::MANAGER {
             continue;
         }
-        if cache.gave_up(&live, planned) {
-            continue;
-        }
+        // The plan is the one that the object was settled with, so it is the object that somebody changed.
+        let was_settled = cache.settled(&live, planned.manager).is_some_and(|(_, settled)| settled == plan);
         let before = live.resource_version;
         live = writer.update(cache, &live, planned).await?;
         if live.resource_version == before {
             // The API server stored nothing new, so the same write would be sent for ever.
-            cache.give_up(&live, planned, &changes);
+            let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+            tracing::warn!(
+                kind = planned.kind.as_str(),
+                name = planned.name,
+                ?paths,
+                "an apply changed nothing; it is not repeated"
+            );
+            cache.settle(&live, planned.manager, plan);
             continue;
         }
-        let ours = [names::MANAGER, names::SWITCH_MANAGER];
-        let drifted = changes.iter().filter_map(|change| match &change.kind {
-            // Between our own managers fields are handed over, not fought for.
-            ChangeKind::Drift { manager } if !is_new && manager.as_deref().is_none_or(|who| !ours.contains(&who)) => Some(Drift {
-                kind: planned.kind,
-                name: planned.name.clone(),
-                path: change.path.clone(),
-                manager: manager.clone(),
-            }),
-            _ => None,
-        });
-        let drifted: Vec<Drift> = drifted.collect();
+        let drifted: Vec<Drift> = changes
+            .iter()
+            .filter(|_| !is_new)
+            .filter_map(|change| drift(planned, change, was_settled))
+            .collect();
         if drifted.is_empty() && !is_new && !applied.updated.contains(&key) {
             applied.updated.push(key.clone());
         }
         applied.drift.extend(drifted);
     }
     Ok(())
+}
+
+/// Whether a change is somebody else's.
+fn drift(planned: &Planned, change: &Change, was_settled: bool) -> Option<Drift> {
+    let manager = match &change.kind {
+        // Between our own managers fields are handed over, not fought for.
+        ChangeKind::Drift { manager: Some(manager) }
+            if [names::MANAGER, names::SWITCH_MANAGER].contains(&manager.as_str()) =>
+        {
+            return None;
+        }
+        ChangeKind::Drift { manager } => manager.clone(),
+        // Who removes a field leaves no trace of it.
+        ChangeKind::Planned if was_settled => None,
+        ChangeKind::Planned | ChangeKind::Orphan => return None,
+    };
+    Some(Drift { kind: planned.kind, name: planned.name.clone(), path: change.path.clone(), manager })
 }
 
 /// The first write of an object: all its parts at once, under the manager of the first.

@@ -31,8 +31,11 @@ pub async fn observe(
 ) -> Result<Facts, Error> {
     let owned = cache.owned_by(&owner.uid);
     let deployments = deployments(cache, owner);
-    let revisions: Vec<RevisionFact> =
-        owned.iter().filter(|live| live.kind == Kind::ControllerRevision).filter_map(|live| revision(live)).collect();
+    let revisions: Vec<RevisionFact> = owned
+        .iter()
+        .filter(|live| live.kind == Kind::ControllerRevision)
+        .filter_map(|live| revision(live))
+        .collect();
     let selected = cache
         .get(Kind::Service, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(&owner.uid))
@@ -74,7 +77,8 @@ pub fn deployments(cache: &Cache, owner: &Owner) -> BTreeMap<Colour, DeploymentF
     Colour::ALL
         .into_iter()
         .filter_map(|colour| {
-            let live = cache.get(Kind::Deployment, &owner.namespace, &names::coloured(&owner.name, colour))?;
+            let live =
+                cache.get(Kind::Deployment, &owner.namespace, &names::coloured(&owner.name, colour))?;
             live.belongs_to(&owner.uid).then(|| (colour, deployment(&live.json())))
         })
         .collect()
@@ -85,7 +89,10 @@ fn deployment(value: &Value) -> DeploymentFact {
     let annotation = |path: &str, name: &str| Some(value.pointer(path)?.get(name)?.as_str()?.to_string());
     let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
     let condition = |type_: &str, status: &str| {
-        conditions.into_iter().flatten().find(|condition| condition["type"] == type_ && condition["status"] == status)
+        conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == type_ && condition["status"] == status)
     };
     let stuck = condition("Progressing", "False");
     let problem = condition("ReplicaFailure", "True").or(stuck);
@@ -120,7 +127,8 @@ fn revision(live: &Live) -> Option<RevisionFact> {
 fn autoscaler_problem(value: &Value) -> Option<String> {
     let conditions = value.pointer("/status/conditions")?.as_array()?;
     let broken = conditions.iter().find(|condition| {
-        condition["status"] == "False" && (condition["type"] == "ScalingActive" || condition["type"] == "AbleToScale")
+        condition["status"] == "False"
+            && (condition["type"] == "ScalingActive" || condition["type"] == "AbleToScale")
     })?;
     // Scaled to zero by hand is a wish, and new pods have no metrics yet.
     let expected = ["ScalingDisabled", "FailedGetResourceMetric"];

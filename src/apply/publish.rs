@@ -29,7 +29,11 @@ pub async fn publish(
 
 /// Write the number of pods through the scale subresource, which then owns it: a later apply of the resource
 /// without `replicas` keeps it. Tells the resource as it is after.
-pub async fn fill_replicas(writer: &Writer, service: &VisiobookService, replicas: i32) -> Result<VisiobookService, Error> {
+pub async fn fill_replicas(
+    writer: &Writer,
+    service: &VisiobookService,
+    replicas: i32,
+) -> Result<VisiobookService, Error> {
     let name = service.name_any();
     let scale = Scale {
         metadata: ObjectMeta {

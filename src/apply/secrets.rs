@@ -20,6 +20,7 @@ const KEY_BYTES: usize = 32;
 const DIGEST_CHARACTERS: usize = 16;
 
 type Name = (String, String);
+type Keys = BTreeMap<String, SecretFact>;
 
 /// Which Secrets exist, in which version.
 #[derive(Default)]
@@ -40,7 +41,8 @@ impl SecretIndex {
     /// A list shows what exists now in the namespaces it looked at; what it lacks is gone, and told.
     pub fn keep_only(&self, seen: &BTreeSet<Name>, within: impl Fn(&String) -> bool) -> Vec<Name> {
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<Name> = index.keys().filter(|name| within(&name.0) && !seen.contains(*name)).cloned().collect();
+        let gone: Vec<Name> =
+            index.keys().filter(|name| within(&name.0) && !seen.contains(*name)).cloned().collect();
         index.retain(|name, _| !gone.contains(name));
         gone
     }
@@ -78,7 +80,8 @@ impl DigestKey {
                 answer => answer?,
             },
         };
-        let bytes = secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0).unwrap_or_default();
+        let bytes =
+            secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0).unwrap_or_default();
         Ok(DigestKey::new(&bytes))
     }
 
@@ -93,7 +96,12 @@ impl DigestKey {
 }
 
 fn hex(bytes: &[u8], characters: usize) -> String {
-    bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).take(characters).map(char::from).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| format!("{byte:02x}").into_bytes())
+        .take(characters)
+        .map(char::from)
+        .collect()
 }
 
 /// Reads keys of Secrets, each version of a Secret once.
@@ -101,7 +109,7 @@ pub struct Secrets {
     client: kube::Client,
     key: DigestKey,
     index: Arc<SecretIndex>,
-    read: Mutex<HashMap<Name, (u64, BTreeMap<String, SecretFact>)>>,
+    read: Mutex<HashMap<Name, (u64, Keys)>>,
 }
 
 impl Secrets {
@@ -128,7 +136,7 @@ impl Secrets {
         Ok(facts)
     }
 
-    async fn keys(&self, namespace: &str, name: &str) -> Result<Option<BTreeMap<String, SecretFact>>, Error> {
+    async fn keys(&self, namespace: &str, name: &str) -> Result<Option<Keys>, Error> {
         let place = (namespace.to_string(), name.to_string());
         let Some(version) = self.index.version(&place) else {
             self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
@@ -141,11 +149,13 @@ impl Secrets {
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let answer = api.get_opt(name).await;
-        let found = answer
-            .map_err(|error| Error::Refused { what: format!("read Secret {namespace}/{name}"), source: Box::new(error) })?;
+        let found = answer.map_err(|error| Error::Refused {
+            what: format!("read Secret {namespace}/{name}"),
+            source: Box::new(error),
+        })?;
         let Some(secret) = found else { return Ok(None) };
         let version = super::writer::version_of(&secret.metadata);
-        let keys: BTreeMap<String, SecretFact> = secret
+        let keys: Keys = secret
             .data
             .into_iter()
             .flatten()

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective,
+};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
@@ -109,7 +111,12 @@ impl Writer {
     }
 
     /// Create an object, or learn that it exists.
-    pub(super) async fn create(&self, cache: &Cache, namespace: &str, planned: &Planned) -> Result<Arc<Live>, Error> {
+    pub(super) async fn create(
+        &self,
+        cache: &Cache,
+        namespace: &str,
+        planned: &Planned,
+    ) -> Result<Arc<Live>, Error> {
         self.send(cache, namespace, planned, None, NEVER).await.map_err(|error| match error {
             Error::Conflict { kind, name } => Error::Exists { kind, name },
             error => error,
@@ -117,7 +124,12 @@ impl Writer {
     }
 
     /// Change an object that was seen.
-    pub(super) async fn update(&self, cache: &Cache, live: &Live, planned: &Planned) -> Result<Arc<Live>, Error> {
+    pub(super) async fn update(
+        &self,
+        cache: &Cache,
+        live: &Live,
+        planned: &Planned,
+    ) -> Result<Arc<Live>, Error> {
         let version = live.resource_version.to_string();
         self.send(cache, &live.namespace, planned, Some(&live.uid), &version).await
     }
@@ -143,13 +155,17 @@ impl Writer {
         };
         let api = self.api(planned.kind, namespace)?;
         let answer = api.patch(&planned.name, &params, &Patch::Apply(&object)).await;
-        answer.map(|object| cache.see(Live::keep(planned.kind, object)).1).map_err(|error| refused(error, planned.kind, &planned.name, "apply"))
+        answer
+            .map(|object| cache.see(Live::keep(planned.kind, object)).1)
+            .map_err(|error| refused(error, planned.kind, &planned.name, "apply"))
     }
 
     /// Delete an object that was seen.
     pub(super) async fn delete(&self, cache: &Cache, live: &Live) -> Result<(), Error> {
-        let preconditions =
-            Preconditions { uid: Some(live.uid.clone()), resource_version: Some(live.resource_version.to_string()) };
+        let preconditions = Preconditions {
+            uid: Some(live.uid.clone()),
+            resource_version: Some(live.resource_version.to_string()),
+        };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         match self.api(live.kind, &live.namespace)?.delete(&live.name, &params).await {
             Ok(_) => {}
@@ -161,12 +177,24 @@ impl Writer {
     }
 
     /// An object exists that no watch has shown: ours if it says so, or if it may be taken over.
-    pub(super) async fn claim(&self, cache: &Cache, owner: &Owner, planned: &Planned) -> Result<Arc<Live>, Error> {
+    pub(super) async fn claim(
+        &self,
+        cache: &Cache,
+        owner: &Owner,
+        planned: &Planned,
+    ) -> Result<Arc<Live>, Error> {
         let api = self.api(planned.kind, &owner.namespace)?;
-        let object = api.get(&planned.name).await.map_err(|error| refused(error, planned.kind, &planned.name, "read"))?;
+        let object = api
+            .get(&planned.name)
+            .await
+            .map_err(|error| refused(error, planned.kind, &planned.name, "read"))?;
         let found = Live::keep(planned.kind, object);
         if !found.belongs_to(&owner.uid) && !found.may_be_adopted() {
-            return Err(Error::Taken { kind: planned.kind, name: planned.name.clone(), by: found.owner_name() });
+            return Err(Error::Taken {
+                kind: planned.kind,
+                name: planned.name.clone(),
+                by: found.owner_name(),
+            });
         }
         Ok(cache.see(found).1)
     }

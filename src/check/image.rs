@@ -26,14 +26,17 @@ pub fn parse(reference: &str) -> Option<Image<'_>> {
         !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
     let digest_ok = digest.is_none_or(|digest| {
-        digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        digest
+            .strip_prefix("sha256:")
+            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
     });
     let tag_ok = tag.is_none_or(|tag| tag.len() <= 128 && is_word(tag, "._-"));
     let mut parts = path.split('/');
     let first = parts.next().unwrap_or_default();
     let has_registry = path.contains('/') && (first.contains(['.', ':']) || first == "localhost");
     let names = if has_registry { &path[first.len() + 1..] } else { path };
-    let path_ok = names.split('/').all(|name| is_word(name, "._-") && !name.bytes().any(|b| b.is_ascii_uppercase()));
+    let path_ok =
+        names.split('/').all(|name| is_word(name, "._-") && !name.bytes().any(|b| b.is_ascii_uppercase()));
     if !digest_ok || !tag_ok || !path_ok || (has_registry && !is_word(first, ".-:")) {
         return None;
     }
@@ -78,12 +81,17 @@ mod tests {
         }
         let pinned = format!("ghcr.io/visiobook/users:1.0@{digest}");
         assert_eq!(parse(&pinned).unwrap().digest, Some(digest.as_str()));
-        assert_eq!(version(&format!("ghcr.io/visiobook/users@{digest}")), format!("sha256:{}", "a".repeat(12)));
+        assert_eq!(
+            version(&format!("ghcr.io/visiobook/users@{digest}")),
+            format!("sha256:{}", "a".repeat(12))
+        );
     }
 
     #[test]
     fn what_is_no_reference_is_told() {
-        for reference in ["", ":", "a:", "a b", "ghcr.io/A/b", "a@sha256:12", "a//b", "a/b:t:u", "https://ghcr.io/a"] {
+        for reference in
+            ["", ":", "a:", "a b", "ghcr.io/A/b", "a@sha256:12", "a//b", "a/b:t:u", "https://ghcr.io/a"]
+        {
             assert_eq!(parse(reference), None, "{reference}");
         }
     }

@@ -38,7 +38,9 @@ pub struct EnvironmentRules {
 /// The rules that govern a namespace, or the refusal where its label names nothing.
 pub fn rules_of(environment: &EnvironmentFact) -> Result<EnvironmentRules, Refusal> {
     let (name, said) = match environment {
-        EnvironmentFact::Unlabelled => ("development (built in)".to_string(), VisiobookEnvironmentSpec::default()),
+        EnvironmentFact::Unlabelled => {
+            ("development (built in)".to_string(), VisiobookEnvironmentSpec::default())
+        }
         EnvironmentFact::Governed { name, spec } => (name.clone(), (**spec).clone()),
         EnvironmentFact::Missing { name } => {
             return Err(Refusal {

@@ -17,16 +17,23 @@ pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Ref
     let mut held = Vec::new();
     for (variable, reference) in &shape.secrets {
         let told = match secrets.get(&(reference.name.clone(), reference.key.clone())) {
-            None | Some(SecretFact::SecretMissing) => {
-                Some(("secret-exists", format!("waits for Secret \"{}\": create it, with key \"{}\"", reference.name, reference.key)))
-            }
+            None | Some(SecretFact::SecretMissing) => Some((
+                "secret-exists",
+                format!("waits for Secret \"{}\": create it, with key \"{}\"", reference.name, reference.key),
+            )),
             Some(SecretFact::KeyMissing) => Some((
                 "secret-key-exists",
-                format!("waits for key \"{}\" of Secret \"{}\": add it, or correct the key", reference.key, reference.name),
+                format!(
+                    "waits for key \"{}\" of Secret \"{}\": add it, or correct the key",
+                    reference.key, reference.name
+                ),
             )),
             Some(SecretFact::Present { length, .. }) if shape.environment == EnvironmentType::Production => {
                 wrong_length(variable, *length).map(|wrong| {
-                    ("secret-length", format!("key \"{}\" of Secret \"{}\" {wrong}", reference.key, reference.name))
+                    (
+                        "secret-length",
+                        format!("key \"{}\" of Secret \"{}\" {wrong}", reference.key, reference.name),
+                    )
                 })
             }
             Some(SecretFact::Present { .. }) => None,

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ConfigFiles, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType, Stack};
+use crate::api::{
+    ConfigFiles, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType, Stack,
+};
 
 /// A resource that may run.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,9 @@ use crate::telemetry::{self, LogFormat};
 
 /// Arguments of `visiobook operator`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  visiobook operator\n  visiobook operator --namespace team-a --namespace team-b --log-format text")]
+#[command(
+    after_help = "Examples:\n  visiobook operator\n  visiobook operator --namespace team-a --namespace team-b --log-format text"
+)]
 pub(super) struct Args {
     /// Look after these namespaces only (repeat it, or separate them by commas). Default: all.
     #[arg(long, env = "VISIOBOOK_NAMESPACES", value_delimiter = ',', help_heading = "Scope")]
@@ -65,7 +67,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let seconds = |value: f64, name: &str| {
         Duration::try_from_secs_f64(value).with_context(|| format!("--{name}: write a number of seconds"))
     };
-    let identity = args.identity.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "visiobook".into());
+    let identity =
+        args.identity.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "visiobook".into());
     let election = leader::Config {
         lease_duration: seconds(args.lease_seconds, "lease-seconds")?,
         renew_deadline: seconds(args.renew_seconds, "renew-seconds")?,
@@ -88,7 +91,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             Format::Text => LogFormat::Text,
         };
         let _logs = telemetry::init("visiobook-operator", format, &args.log, args.otlp_endpoint.as_deref())?;
-        let kubeconfig = kube::Config::infer().await.context("no cluster: run in a pod, or set KUBECONFIG")?;
+        let kubeconfig =
+            kube::Config::infer().await.context("no cluster: run in a pod, or set KUBECONFIG")?;
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone()));
         operator::run(config, kubeconfig, stop).await.context("the operator ended")

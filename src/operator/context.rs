@@ -131,7 +131,9 @@ impl Context {
 
     /// Whether the watch tells of what we wrote ourselves.
     pub(super) fn is_own_write(&self, watched: &VisiobookService) -> bool {
-        lock(&self.written).get(&watched.uid().unwrap_or_default()).is_some_and(|ours| version(ours) >= version(watched))
+        lock(&self.written)
+            .get(&watched.uid().unwrap_or_default())
+            .is_some_and(|ours| version(ours) >= version(watched))
     }
 
     /// How long a status that says nothing pressing has to wait, if at all.
@@ -167,7 +169,8 @@ impl Context {
     /// Who governs a service; `None` while its namespace has not been seen, for it may yet turn out to have a label.
     pub(super) fn surroundings(&self, service: &VisiobookService) -> Option<Surroundings> {
         let namespace = service.namespace().unwrap_or_default();
-        let label = self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(&namespace).cloned()?;
+        let label =
+            self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(&namespace).cloned()?;
         let environment = match label {
             None => EnvironmentFact::Unlabelled,
             Some(name) => match self.environments.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
@@ -176,7 +179,10 @@ impl Context {
             },
         };
         let notes = self.replicas_applied_by.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Surroundings { environment, replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned() })
+        Some(Surroundings {
+            environment,
+            replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
+        })
     }
 
     /// An environment was seen, or is gone.
@@ -193,9 +199,15 @@ impl Context {
         }
         let governed: HashSet<String> = {
             let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-            namespaces.iter().filter(|(_, label)| label.as_deref() == Some(name)).map(|(namespace, _)| namespace.clone()).collect()
+            namespaces
+                .iter()
+                .filter(|(_, label)| label.as_deref() == Some(name))
+                .map(|(namespace, _)| namespace.clone())
+                .collect()
         };
-        self.trigger_where(|service| service.namespace().is_some_and(|namespace| governed.contains(&namespace)));
+        self.trigger_where(|service| {
+            service.namespace().is_some_and(|namespace| governed.contains(&namespace))
+        });
     }
 
     /// Environments that a complete list no longer shows are gone.

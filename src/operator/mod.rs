@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::Controller;
+use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use tokio_util::sync::CancellationToken;
 
@@ -59,9 +59,11 @@ pub enum Error {
 
 /// Run until `stop` fires. The lease is released on the way out.
 pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationToken) -> Result<(), Error> {
-    let metrics = Arc::new(Metrics::new(config.metric_services).map_err(|error| Error::Admin(error.to_string()))?);
+    let metrics =
+        Arc::new(Metrics::new(config.metric_services).map_err(|error| Error::Admin(error.to_string()))?);
     let readiness = Readiness::default();
-    let client = calls::client(kubeconfig.clone(), metrics.clone()).map_err(|error| Error::Client(error.to_string()))?;
+    let client = calls::client(kubeconfig.clone(), metrics.clone())
+        .map_err(|error| Error::Client(error.to_string()))?;
     let caches = readiness.latch("caches");
     let admin = Admin { metrics: metrics.clone(), readiness, heartbeat: None };
     // Election and admin server end after everything else: the last writes are still ours, and still seen.
@@ -80,7 +82,10 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         let fence = fence.clone();
         Arc::new(move || fence.holds())
     };
-    let reporter = Reporter { controller: "visiobook-operator".into(), instance: Some(config.election.identity.clone()) };
+    let reporter = Reporter {
+        controller: "visiobook-operator".into(),
+        instance: Some(config.election.identity.clone()),
+    };
     let context = Arc::new(Context::new(
         Writer::new(client.clone(), leads),
         cache.clone(),
@@ -141,7 +146,9 @@ async fn lead(
                 let context = context.clone();
                 move |outcome| {
                     if let Err(ControllerError::ObjectNotFound(gone)) = outcome {
-                        context.metrics.forget_service(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                        context
+                            .metrics
+                            .forget_service(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                     }
                     futures::future::ready(())
                 }
@@ -152,7 +159,11 @@ async fn lead(
     futures::future::join_all(controllers).await;
 }
 
-async fn keep_asking_for_key(client: &kube::Client, config: &Config, stop: &CancellationToken) -> Result<DigestKey, Error> {
+async fn keep_asking_for_key(
+    client: &kube::Client,
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<DigestKey, Error> {
     let mut tries = 0;
     loop {
         let error = match DigestKey::ensure(client.clone(), &config.election.namespace).await {

@@ -48,7 +48,8 @@ pub(super) async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> R
     let started = Instant::now();
     let uid = service.uid().unwrap_or_default();
     let pass = tokio::time::timeout(LONGEST_PASS, pass(&service, &context)).await;
-    let outcome = pass.unwrap_or_else(|_| Err(Unfinished { reason: "TimedOut", message: "the pass took too long".into() }));
+    let outcome = pass
+        .unwrap_or_else(|_| Err(Unfinished { reason: "TimedOut", message: "the pass took too long".into() }));
     let (word, reason) = match &outcome {
         Ok(done) => (done.outcome, done.reason),
         Err(error) => (Outcome::Error, error.reason),
@@ -85,7 +86,8 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     }
     let previous = service.status.clone().unwrap_or_default();
     if service.spec.paused {
-        let report = status::report_paused(service.meta().generation.unwrap_or(0), &previous, Timestamp::now());
+        let report =
+            status::report_paused(service.meta().generation.unwrap_or(0), &previous, Timestamp::now());
         tell(service, context, &previous, report).await?;
         return Ok(Done { outcome: Outcome::Paused, reason: "Paused", retry: false, again: IDLE });
     }
@@ -96,7 +98,10 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     };
 
     let Some(surroundings) = context.surroundings(service) else {
-        return Err(Unfinished { reason: "NamespaceUnseen", message: "its namespace has not been seen yet".into() });
+        return Err(Unfinished {
+            reason: "NamespaceUnseen",
+            message: "its namespace has not been seen yet".into(),
+        });
     };
     let facts = apply::observe(&context.cache, &context.secrets, &owner, service, surroundings).await?; // reads
     let verdict = check::validate(service, &facts.environment); // pure
@@ -108,7 +113,9 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     let mut written = service.clone();
     let mut result = Ok(());
     if service.spec.replicas.is_none() && verdict.is_ok() {
-        result = apply::fill_replicas(&context.writer, service, replicas).await.map(|filled| written = context.wrote(filled)); // writes
+        result = apply::fill_replicas(&context.writer, service, replicas)
+            .await
+            .map(|filled| written = context.wrote(filled)); // writes
     }
     if result.is_ok() {
         result = apply::apply(&context.writer, &context.cache, &owner, &plan, &mut applied).await; // writes
@@ -144,7 +151,13 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
 }
 
 /// One line for what was decided and done, and none where nothing was.
-fn note(context: &Context, owner: &Owner, decision: &rollout::Decision, applied: &Applied, failure: Option<&Failure>) {
+fn note(
+    context: &Context,
+    owner: &Owner,
+    decision: &rollout::Decision,
+    applied: &Applied,
+    failure: Option<&Failure>,
+) {
     for drift in &applied.drift {
         context.metrics.record_drift_repair(drift.kind.as_str());
     }
@@ -191,11 +204,13 @@ async fn tell(
     context.metrics.show_service(&namespace, &name, conditions);
     let reference = service.object_ref(&());
     for event in report.events {
+        let note = status::cut(&event.note, NOTE);
         let event = Event {
             type_: if event.warning { EventType::Warning } else { EventType::Normal },
             reason: event.reason.to_string(),
-            note: Some(status::cut(&event.note, NOTE)),
-            action: event.reason.to_string(),
+            // The recorder takes events of one reason and action for repetitions and keeps the first note only.
+            action: format!("{}-{}", event.reason, check::digest(&note.as_str().into())),
+            note: Some(note),
             secondary: None,
         };
         if let Err(error) = context.recorder.publish(&event, &reference).await {

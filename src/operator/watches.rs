@@ -106,17 +106,27 @@ pub(super) fn services(
 
 /// The namespaces to watch, one by one, or all at once.
 pub(super) fn scopes(config: &Config) -> Vec<Option<String>> {
-    if config.namespaces.is_empty() { vec![None] } else { config.namespaces.iter().cloned().map(Some).collect() }
+    if config.namespaces.is_empty() {
+        vec![None]
+    } else {
+        config.namespaces.iter().cloned().map(Some).collect()
+    }
 }
 
-fn api<K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>>(client: &Client, scope: &Option<String>) -> Api<K> {
+fn api<K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>>(
+    client: &Client,
+    scope: &Option<String>,
+) -> Api<K> {
     match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
 }
 
-fn events<K>(api: Api<K>, labels: &str) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>
+fn events<K>(
+    api: Api<K>,
+    labels: &str,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
@@ -145,7 +155,13 @@ async fn each<K>(
     }
 }
 
-async fn children(client: Client, kind: Kind, scope: Option<String>, context: Arc<Context>, synced: watch::Sender<bool>) {
+async fn children(
+    client: Client,
+    kind: Kind,
+    scope: Option<String>,
+    context: Arc<Context>,
+    synced: watch::Sender<bool>,
+) {
     let api: Api<DynamicObject> = match &scope {
         Some(namespace) => Api::namespaced_with(client, namespace, &resource(kind)),
         None => Api::all_with(client, &resource(kind)),
@@ -158,7 +174,9 @@ async fn children(client: Client, kind: Kind, scope: Option<String>, context: Ar
     };
     each(events(api, &labels), kind.as_str(), |event| match event {
         watcher::Event::Init => context.cache.begin_list(kind, &scope),
-        watcher::Event::InitApply(object) | watcher::Event::Apply(object) => tell(context.cache.see(Live::keep(kind, object)).0),
+        watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+            tell(context.cache.see(Live::keep(kind, object)).0)
+        }
         watcher::Event::InitDone => {
             for (namespace, name) in context.cache.end_list(kind, &scope) {
                 context.trigger(&namespace, &name);
@@ -170,7 +188,13 @@ async fn children(client: Client, kind: Kind, scope: Option<String>, context: Ar
     .await;
 }
 
-async fn secrets(client: Client, scope: Option<String>, context: Arc<Context>, index: Arc<SecretIndex>, synced: watch::Sender<bool>) {
+async fn secrets(
+    client: Client,
+    scope: Option<String>,
+    context: Arc<Context>,
+    index: Arc<SecretIndex>,
+    synced: watch::Sender<bool>,
+) {
     let api: Api<PartialObjectMeta<Secret>> = api(&client, &scope);
     let concern = |namespace: &str, name: &str| {
         context.trigger_where(|service| {

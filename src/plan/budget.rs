@@ -18,5 +18,10 @@ pub(super) fn build(site: &Site<'_>, serving: &Serving) -> Option<Planned> {
         // A pod that is broken anyway must not hold up the drain of a node.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     } });
-    Some(Planned::new(site, Kind::PodDisruptionBudget, names::coloured(&site.owner.name, site.decision.colour), body))
+    Some(Planned::new(
+        site,
+        Kind::PodDisruptionBudget,
+        names::coloured(&site.owner.name, site.decision.colour),
+        body,
+    ))
 }

@@ -11,9 +11,17 @@ use crate::rollout::{Stored, Wanted};
 /// Seconds until Kubernetes calls a rollout stuck (C10).
 const PROGRESS_DEADLINE: i64 = 600;
 
-pub(super) fn build(site: &Site<'_>, revision: &Wanted, rendered: &Stored, serving: Option<&Serving>) -> Planned {
+pub(super) fn build(
+    site: &Site<'_>,
+    revision: &Wanted,
+    rendered: &Stored,
+    serving: Option<&Serving>,
+) -> Planned {
     let mut template = rendered.template.clone();
-    merge(&mut template, json!({ "metadata": { "labels": { names::VERSION: site.decision.colour.as_str() } } }));
+    merge(
+        &mut template,
+        json!({ "metadata": { "labels": { names::VERSION: site.decision.colour.as_str() } } }),
+    );
     let rotation = &site.decision.rotation;
     if let Some(mark) = &rotation.mark {
         merge(&mut template, json!({ "metadata": { "annotations": { names::SECRETS_ROTATION: mark } } }));

@@ -15,7 +15,12 @@ use crate::rollout::{Stored, Wanted};
 /// Revisions kept beside the one that runs (C28).
 pub(super) const KEPT: usize = 5;
 
-pub(super) fn build(site: &Site<'_>, revision: &Wanted, rendered: &Stored, serving: Option<&Serving>) -> Planned {
+pub(super) fn build(
+    site: &Site<'_>,
+    revision: &Wanted,
+    rendered: &Stored,
+    serving: Option<&Serving>,
+) -> Planned {
     let mut body = json!({
         "metadata": { "labels": { names::REVISION: revision.hash } },
         "revision": revision.number,
@@ -29,10 +34,14 @@ pub(super) fn build(site: &Site<'_>, revision: &Wanted, rendered: &Stored, servi
 
 /// The newest stored revisions and their ConfigMaps, and whatever a Deployment still runs.
 pub(super) fn kept(owner: &Owner, revision: Option<&Wanted>, facts: &Facts) -> BTreeSet<(Kind, String)> {
-    let runs: BTreeSet<&str> = facts.deployments.values().map(|deployment| deployment.revision.as_str()).collect();
+    let runs: BTreeSet<&str> =
+        facts.deployments.values().map(|deployment| deployment.revision.as_str()).collect();
     let mut newest: Vec<_> = facts.revisions.iter().collect();
     newest.sort_by_key(|stored| std::cmp::Reverse(stored.number));
-    let others = newest.iter().filter(|stored| revision.is_none_or(|revision| revision.hash != stored.hash)).take(KEPT);
+    let others = newest
+        .iter()
+        .filter(|stored| revision.is_none_or(|revision| revision.hash != stored.hash))
+        .take(KEPT);
     let running = facts.revisions.iter().filter(|stored| runs.contains(stored.hash.as_str()));
     others
         .copied()

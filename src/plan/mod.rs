@@ -87,7 +87,9 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     plan.keep = history::kept(owner, revision, facts);
     if serving.is_none() || revision.is_none() {
         // Nothing is known of what should stand around the pods: nothing of it is taken away either.
-        plan.keep.extend(facts.deployments.keys().map(|colour| (Kind::Deployment, names::coloured(&owner.name, *colour))));
+        plan.keep.extend(
+            facts.deployments.keys().map(|colour| (Kind::Deployment, names::coloured(&owner.name, *colour))),
+        );
         plan.keep.extend(around(owner));
     }
     plan
@@ -95,8 +97,10 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
 
 /// What stands around the pods, by name.
 fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
-    let named = [Kind::ServiceAccount, Kind::Service, Kind::HorizontalPodAutoscaler].map(|kind| (kind, owner.name.clone()));
-    let budgets = names::Colour::ALL.map(|colour| (Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
+    let named = [Kind::ServiceAccount, Kind::Service, Kind::HorizontalPodAutoscaler]
+        .map(|kind| (kind, owner.name.clone()));
+    let budgets =
+        names::Colour::ALL.map(|colour| (Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
     named.into_iter().chain(budgets)
 }
 

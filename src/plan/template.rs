@@ -31,7 +31,8 @@ pub(super) fn render(service: &str, shape: &Shape, config: &Value) -> Value {
         "volumes": volumes(shape, &config_name),
     });
     if !shape.image_pull_secrets.is_empty() {
-        spec["imagePullSecrets"] = shape.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+        spec["imagePullSecrets"] =
+            shape.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
     }
     for field in [
         "affinity",
@@ -50,8 +51,11 @@ pub(super) fn render(service: &str, shape: &Shape, config: &Value) -> Value {
     if let Some(context) = pod.get("securityContext") {
         merge(&mut spec["securityContext"], context.clone());
     }
-    let mut nodes: Map<String, Value> =
-        shape.gpu_node_selector.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+    let mut nodes: Map<String, Value> = shape
+        .gpu_node_selector
+        .iter()
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+        .collect();
     nodes.extend(pod.get("nodeSelector").and_then(Value::as_object).cloned().unwrap_or_default());
     if !nodes.is_empty() {
         spec["nodeSelector"] = Value::Object(nodes);
@@ -193,8 +197,10 @@ fn volumes(shape: &Shape, config_name: &str) -> Vec<Value> {
 }
 
 fn mounts(shape: &Shape) -> Vec<Value> {
-    let mut mounts =
-        vec![json!({ "name": "tmp", "mountPath": "/tmp" }), json!({ "name": "var-cache", "mountPath": "/var/cache" })];
+    let mut mounts = vec![
+        json!({ "name": "tmp", "mountPath": "/tmp" }),
+        json!({ "name": "var-cache", "mountPath": "/var/cache" }),
+    ];
     if let Some(files) = &shape.config_files {
         let path = files.mount_path.as_deref().unwrap_or(contract::CONFIG_PATH);
         mounts.push(json!({ "name": "config", "mountPath": path, "readOnly": true }));

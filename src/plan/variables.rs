@@ -34,7 +34,11 @@ pub(super) fn environment(service: &str, shape: &Shape, config_name: &str) -> Ve
     }
     for (variable, value) in &shape.env {
         // An empty value is not stored, so it is not written either.
-        let entry = if value.is_empty() { json!({ "name": variable }) } else { json!({ "name": variable, "value": value }) };
+        let entry = if value.is_empty() {
+            json!({ "name": variable })
+        } else {
+            json!({ "name": variable, "value": value })
+        };
         variables.insert(variable.clone(), entry);
     }
     let references = configured(shape)

@@ -121,7 +121,9 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
             } else {
                 let kept = kept.map(|(kept, _)| kept);
                 let message = match &kept {
-                    Some(kept) => format!("revision {hash} waits for its secrets; revision {} goes on", kept.hash),
+                    Some(kept) => {
+                        format!("revision {hash} waits for its secrets; revision {} goes on", kept.hash)
+                    }
                     None => format!("revision {hash} waits for its secrets"),
                 };
                 (kept, serving, Reason::SecretsMissing, message, held)
@@ -136,7 +138,11 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
         serving,
         rotation,
         reason: if lost { Reason::RevisionLost } else { reason },
-        message: if lost { format!("{message}; its stored revision is lost, so its pods are left as they are") } else { message },
+        message: if lost {
+            format!("{message}; its stored revision is lost, so its pods are left as they are")
+        } else {
+            message
+        },
         held,
     }
 }
@@ -157,11 +163,14 @@ fn recall(hash: &str, facts: &Facts) -> Option<(Wanted, Option<Serving>)> {
     let revision = facts.revisions.iter().find(|revision| revision.hash == hash)?;
     let stored = Stored::deserialize(&revision.data).ok()?;
     let serving = revision.serving.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let wanted =
-        Wanted { hash: hash.into(), number: revision.number, shape: stored.shape.clone(), stored: Some(stored) };
+    let wanted = Wanted {
+        hash: hash.into(),
+        number: revision.number,
+        shape: stored.shape.clone(),
+        stored: Some(stored),
+    };
     Some((wanted, serving))
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -37,9 +37,11 @@ pub fn rotate(
         let reads = revision.is_some_and(|revision| !check::references(&revision.shape).is_empty());
         return Rotation { digest: if reads { old } else { None }, mark, rotates: false };
     };
-    let same_revision = running.is_some_and(|deployment| revision.is_some_and(|r| r.hash == deployment.revision));
+    let same_revision =
+        running.is_some_and(|deployment| revision.is_some_and(|r| r.hash == deployment.revision));
     let key_of = |digest: &str| digest.split_once(':').map(|(key, _)| key.to_string());
-    let rotates = same_revision && old.as_deref().is_some_and(|old| key_of(old) == key_of(&now) && *old != now);
+    let rotates =
+        same_revision && old.as_deref().is_some_and(|old| key_of(old) == key_of(&now) && *old != now);
     let mark = if rotates { now.split_once(':').map(|(_, digest)| digest.to_string()) } else { mark };
     Rotation { digest: Some(now), mark, rotates }
 }

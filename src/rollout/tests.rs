@@ -27,7 +27,10 @@ fn running(verdict: &Result<Valid, Vec<Refusal>>) -> Facts {
     let data = json!({ "shape": valid.shape, "template": { "spec": "as it was" }, "config": { "A": "1" } });
     let serving = serde_json::to_string(&valid.serving).ok();
     Facts {
-        deployments: BTreeMap::from([(Colour::Blue, DeploymentFact { revision: hash.clone(), replicas: 2, ..Default::default() })]),
+        deployments: BTreeMap::from([(
+            Colour::Blue,
+            DeploymentFact { revision: hash.clone(), replicas: 2, ..Default::default() },
+        )]),
         selected: Some(Colour::Blue),
         revisions: vec![RevisionFact { hash, number: 4, data, serving }],
         ..Facts::default()

@@ -40,7 +40,12 @@ impl Case {
             .spec
             .secrets
             .values()
-            .map(|key| ((key.name.clone(), key.key.clone()), SecretFact::Present { digest: "key:digest".into(), length: 32 }))
+            .map(|key| {
+                (
+                    (key.name.clone(), key.key.clone()),
+                    SecretFact::Present { digest: "key:digest".into(), length: 32 },
+                )
+            })
             .collect();
         Facts { environment: self.environment.clone(), secrets, ..Facts::default() }
     }
@@ -82,7 +87,8 @@ pub fn examples() -> Vec<Case> {
     for document in yaml_files("examples/environments").iter().flat_map(|file| documents(file)) {
         match document["kind"].as_str() {
             Some("VisiobookEnvironment") => {
-                let environment: VisiobookEnvironment = serde_json::from_value(document).expect("environment");
+                let environment: VisiobookEnvironment =
+                    serde_json::from_value(document).expect("environment");
                 environments.insert(environment.metadata.name.clone().expect("name"), environment.spec);
             }
             Some("Namespace") => {

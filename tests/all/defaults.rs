@@ -66,7 +66,9 @@ fn resources_follow_the_environment_and_a_part_left_out_keeps_its_default() {
 
 #[test]
 fn probes_ask_health_and_ready_at_the_pace_of_the_chart() {
-    for (spec, port) in [(json!({}), 8080), (json!({ "stack": "python" }), 8000), (json!({ "port": 3000 }), 3000)] {
+    for (spec, port) in
+        [(json!({}), 8080), (json!({ "stack": "python" }), 8000), (json!({ "port": 3000 }), 3000)]
+    {
         let planned = plan(spec, "production");
         let get = |path: &str| json!({ "path": path, "port": port, "scheme": "HTTP" });
         let liveness = json!({
@@ -94,9 +96,7 @@ fn a_probe_can_be_worded_in_part_or_turned_off() {
 
 #[test]
 fn production_scales_by_load_through_the_resource_and_development_does_not() {
-    let metric = |name: &str, percent: i32| {
-        json!({ "type": "Resource", "resource": { "name": name, "target": { "type": "Utilization", "averageUtilization": percent } } })
-    };
+    let metric = |name: &str, percent: i32| json!({ "type": "Resource", "resource": { "name": name, "target": { "type": "Utilization", "averageUtilization": percent } } });
     let expected = json!({
         "scaleTargetRef": { "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService", "name": "users" },
         "minReplicas": 2, "maxReplicas": 10, "metrics": [metric("cpu", 70), metric("memory", 80)],
@@ -114,17 +114,23 @@ fn sizes_and_pace_are_those_of_the_chart() {
     for (type_, replicas, missing) in [("development", 1, 0), ("staging", 3, 1), ("production", 3, 1)] {
         let planned = plan(json!({}), type_);
         assert_eq!(planned.get("Deployment", "/spec/replicas"), replicas, "{type_}");
-        let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": missing } });
+        let strategy =
+            json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": missing } });
         assert_eq!(planned.get("Deployment", "/spec/strategy"), strategy, "{type_}");
     }
-    let said = plan(json!({ "replicas": 5, "rollout": { "maxSurge": "50%", "maxUnavailable": 0 } }), "production");
+    let said =
+        plan(json!({ "replicas": 5, "rollout": { "maxSurge": "50%", "maxUnavailable": 0 } }), "production");
     assert_eq!(said.get("Deployment", "/spec/replicas"), 5);
-    assert_eq!(said.get("Deployment", "/spec/strategy/rollingUpdate"), json!({ "maxSurge": "50%", "maxUnavailable": 0 }));
+    assert_eq!(
+        said.get("Deployment", "/spec/strategy/rollingUpdate"),
+        json!({ "maxSurge": "50%", "maxUnavailable": 0 })
+    );
 }
 
 #[test]
 fn the_service_has_http_and_metrics_and_targets_numbers() {
-    let planned = plan(json!({ "stack": "python", "service": { "annotations": { "a": "b" } } }), "production");
+    let planned =
+        plan(json!({ "stack": "python", "service": { "annotations": { "a": "b" } } }), "production");
     let ports = json!([
         { "name": "http", "port": 80, "targetPort": 8000, "protocol": "TCP" },
         { "name": "metrics", "port": 9090, "targetPort": 9090, "protocol": "TCP" },
@@ -170,7 +176,9 @@ fn pods_carry_the_three_labels_and_say_where_their_metrics_are() {
     let said = json!({ "pod": { "labels": { "team": "a" }, "annotations": { "note": "b" } } });
     let planned = plan(said, "production");
     let labels = planned.get("Deployment", "/spec/template/metadata/labels");
-    for (label, value) in [("app", "users"), ("app.kubernetes.io/name", "users"), ("version", "blue"), ("team", "a")] {
+    for (label, value) in
+        [("app", "users"), ("app.kubernetes.io/name", "users"), ("version", "blue"), ("team", "a")]
+    {
         assert_eq!(labels[label], value);
     }
     assert!(labels["platform.visiobook.com/revision"].is_string());
@@ -233,10 +241,19 @@ fn a_gpu_is_requested_and_limited_alike() {
     let planned = plan(json!({ "profile": "ai", "gpu": { "count": 2 } }), "production");
     assert_eq!(planned.app("/resources/requests/nvidia.com~1gpu"), "2");
     assert_eq!(planned.app("/resources/limits/nvidia.com~1gpu"), "2");
-    let fraction = planned.app("/env").as_array().unwrap().iter().find(|variable| variable["name"] == "GPU_MEMORY_FRACTION").cloned();
+    let fraction = planned
+        .app("/env")
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|variable| variable["name"] == "GPU_MEMORY_FRACTION")
+        .cloned();
     assert_eq!(fraction.unwrap_or_default()["value"], "0.9");
     // Staging has one GPU a pod (X07).
-    assert_eq!(plan(json!({ "gpu": { "count": 1 } }), "staging").app("/resources/limits/nvidia.com~1gpu"), "1");
+    assert_eq!(
+        plan(json!({ "gpu": { "count": 1 } }), "staging").app("/resources/limits/nvidia.com~1gpu"),
+        "1"
+    );
 }
 
 #[test]
@@ -244,7 +261,8 @@ fn a_pod_has_time_to_stop() {
     let planned = plan(json!({}), "production");
     assert_eq!(planned.pod("/terminationGracePeriodSeconds"), 45);
     let variables = planned.app("/env");
-    let timeout = variables.as_array().unwrap().iter().find(|variable| variable["name"] == "SHUTDOWN_TIMEOUT");
+    let timeout =
+        variables.as_array().unwrap().iter().find(|variable| variable["name"] == "SHUTDOWN_TIMEOUT");
     assert_eq!(timeout.unwrap()["value"], "30s");
 }
 
@@ -263,7 +281,8 @@ fn a_disruption_budget_covers_one_colour_and_lets_broken_pods_go() {
 fn production_logs_at_info() {
     for (type_, level) in [("development", "debug"), ("staging", "info"), ("production", "info")] {
         let variables = plan(json!({}), type_).app("/env");
-        let found = variables.as_array().unwrap().iter().find(|variable| variable["name"] == "LOG_LEVEL").cloned();
+        let found =
+            variables.as_array().unwrap().iter().find(|variable| variable["name"] == "LOG_LEVEL").cloned();
         assert_eq!(found.unwrap_or_default()["value"], level, "{type_}");
     }
 }

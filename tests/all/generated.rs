@@ -39,8 +39,10 @@ fn the_crds_in_the_repository_are_those_of_the_code() {
         assert!(stored == *yaml, "crds/{name} is not what the code says: run `make generate`");
     }
     let names: BTreeSet<String> = rendered.into_iter().map(|(name, _)| name).collect();
-    let stored: BTreeSet<String> =
-        yaml_below("crds").iter().map(|path| path.file_name().unwrap().to_string_lossy().to_string()).collect();
+    let stored: BTreeSet<String> = yaml_below("crds")
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().to_string())
+        .collect();
     assert_eq!(stored, names, "crds/ holds other files than the code writes");
 }
 
@@ -96,7 +98,11 @@ fn every_file_of_config_is_a_list_of_objects() {
         let documents = documents(&file);
         assert!(!documents.is_empty(), "{} is empty", file.display());
         for document in documents {
-            assert!(document["apiVersion"].is_string() && document["kind"].is_string(), "{} names no kind", file.display());
+            assert!(
+                document["apiVersion"].is_string() && document["kind"].is_string(),
+                "{} names no kind",
+                file.display()
+            );
         }
     }
 }
@@ -135,11 +141,15 @@ fn no_example_says_what_the_schema_does_not_know() {
             let read = match document["kind"].as_str() {
                 Some("VisiobookService") => {
                     services += 1;
-                    serde_json::to_value(serde_json::from_value::<VisiobookService>(document.clone()).unwrap()).unwrap()
+                    serde_json::to_value(
+                        serde_json::from_value::<VisiobookService>(document.clone()).unwrap(),
+                    )
+                    .unwrap()
                 }
-                Some("VisiobookEnvironment") => {
-                    serde_json::to_value(serde_json::from_value::<VisiobookEnvironment>(document.clone()).unwrap()).unwrap()
-                }
+                Some("VisiobookEnvironment") => serde_json::to_value(
+                    serde_json::from_value::<VisiobookEnvironment>(document.clone()).unwrap(),
+                )
+                .unwrap(),
                 _ => continue,
             };
             assert_eq!(read["spec"], document["spec"], "{}", file.display());

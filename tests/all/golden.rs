@@ -30,7 +30,11 @@ fn render(case: &Case) -> String {
     plan.objects
         .iter()
         .map(|planned| {
-            format!("---\n# applied by {}\n{}", planned.manager, serde_saphyr::to_string(&planned.object).expect("YAML"))
+            format!(
+                "---\n# applied by {}\n{}",
+                planned.manager,
+                serde_saphyr::to_string(&planned.object).expect("YAML")
+            )
         })
         .collect()
 }

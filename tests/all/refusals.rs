@@ -20,7 +20,12 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
     vec![
         (json!({}), "development", "image-or-domain-service", "spec"),
         (with(json!({ "domainService": "users" })), "development", "image-or-domain-service", "spec"),
-        (json!({ "domainService": "users" }), "development", "domain-service-available", "spec.domainService"),
+        (
+            json!({ "domainService": "users" }),
+            "development",
+            "domain-service-available",
+            "spec.domainService",
+        ),
         (json!({ "image": "not an image" }), "development", "image-reference", "spec.image"),
         (json!({ "image": "ghcr.io/visiobook/users:latest" }), "production", "image-tag", "spec.image"),
         (json!({ "image": "ghcr.io/visiobook/users" }), "staging", "image-tag", "spec.image"),
@@ -33,26 +38,108 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with(twice), "development", "variable-once", "spec.env.A"),
         (with(secret), "development", "variable-once", "spec.env.A"),
         (with(json!({ "env": { "PORT": "1" } })), "development", "variable-reserved", "spec.env.PORT"),
-        (with(json!({ "config": { "ENVIRONMENT": "x" } })), "development", "variable-reserved", "spec.config.ENVIRONMENT"),
-        (with(json!({ "configFiles": { "files": { "a/b": "" } } })), "development", "file-name", "spec.configFiles.files.a/b"),
-        (with(json!({ "configFiles": { "files": { "a": "x".repeat(600_000) } } })), "development", "config-size", "spec.configFiles"),
-        (with(json!({ "env": { "DB_SSL_MODE": "disable" } })), "production", "database-tls", "spec.env.DB_SSL_MODE"),
-        (with(json!({ "env": { "JWT_SECRET": "short" } })), "production", "secret-length", "spec.env.JWT_SECRET"),
-        (with(json!({ "config": { "ENCRYPTION_KEY": "short" } })), "production", "secret-length", "spec.config.ENCRYPTION_KEY"),
-        (with(json!({ "env": { "READ_TIMEOUT": "500ms" } })), "development", "timeout", "spec.env.READ_TIMEOUT"),
-        (with(json!({ "resources": { "limits": { "cpu": "much" } } })), "development", "quantity", "spec.resources.limits.cpu"),
-        (with(json!({ "resources": { "limits": { "nvidia.com/gpu": "1" } } })), "production", "gpu-field", "spec.resources.limits.nvidia.com/gpu"),
-        (with(json!({ "resources": { "limits": { "cpu": "9" } } })), "strict", "resource-ceiling", "spec.resources.limits.cpu"),
-        (with(json!({ "resources": { "requests": { "memory": "1Gi" } } })), "development", "request-above-limit", "spec.resources.requests.memory"),
+        (
+            with(json!({ "config": { "ENVIRONMENT": "x" } })),
+            "development",
+            "variable-reserved",
+            "spec.config.ENVIRONMENT",
+        ),
+        (
+            with(json!({ "configFiles": { "files": { "a/b": "" } } })),
+            "development",
+            "file-name",
+            "spec.configFiles.files.a/b",
+        ),
+        (
+            with(json!({ "configFiles": { "files": { "a": "x".repeat(600_000) } } })),
+            "development",
+            "config-size",
+            "spec.configFiles",
+        ),
+        (
+            with(json!({ "env": { "DB_SSL_MODE": "disable" } })),
+            "production",
+            "database-tls",
+            "spec.env.DB_SSL_MODE",
+        ),
+        (
+            with(json!({ "env": { "JWT_SECRET": "short" } })),
+            "production",
+            "secret-length",
+            "spec.env.JWT_SECRET",
+        ),
+        (
+            with(json!({ "config": { "ENCRYPTION_KEY": "short" } })),
+            "production",
+            "secret-length",
+            "spec.config.ENCRYPTION_KEY",
+        ),
+        (
+            with(json!({ "env": { "READ_TIMEOUT": "500ms" } })),
+            "development",
+            "timeout",
+            "spec.env.READ_TIMEOUT",
+        ),
+        (
+            with(json!({ "resources": { "limits": { "cpu": "much" } } })),
+            "development",
+            "quantity",
+            "spec.resources.limits.cpu",
+        ),
+        (
+            with(json!({ "resources": { "limits": { "nvidia.com/gpu": "1" } } })),
+            "production",
+            "gpu-field",
+            "spec.resources.limits.nvidia.com/gpu",
+        ),
+        (
+            with(json!({ "resources": { "limits": { "cpu": "9" } } })),
+            "strict",
+            "resource-ceiling",
+            "spec.resources.limits.cpu",
+        ),
+        (
+            with(json!({ "resources": { "requests": { "memory": "1Gi" } } })),
+            "development",
+            "request-above-limit",
+            "spec.resources.requests.memory",
+        ),
         (with(json!({ "gpu": { "count": 1 } })), "development", "gpu-allowed", "spec.gpu"),
         (with(json!({ "gpu": { "count": 2 } })), "staging", "gpu-count", "spec.gpu.count"),
-        (with(json!({ "autoscaling": { "enabled": true, "minReplicas": 11 } })), "development", "autoscaling-bounds", "spec.autoscaling.minReplicas"),
+        (
+            with(json!({ "autoscaling": { "enabled": true, "minReplicas": 11 } })),
+            "development",
+            "autoscaling-bounds",
+            "spec.autoscaling.minReplicas",
+        ),
         (with(json!({ "replicas": 6 })), "strict", "replicas-ceiling", "spec.replicas"),
-        (with(json!({ "probes": { "liveness": { "successThreshold": 2 } } })), "development", "probe-threshold", "spec.probes.liveness.successThreshold"),
+        (
+            with(json!({ "probes": { "liveness": { "successThreshold": 2 } } })),
+            "development",
+            "probe-threshold",
+            "spec.probes.liveness.successThreshold",
+        ),
         (with(json!({ "probes": { "startup": {} } })), "development", "probe-action", "spec.probes.startup"),
-        (with(json!({ "pod": { "labels": { "version": "x" } } })), "development", "label-reserved", "spec.pod.labels.version"),
-        (with(json!({ "pod": { "volumeMounts": [{ "name": "x", "mountPath": "/x" }] } })), "development", "volume-exists", "spec.pod.volumeMounts[mountPath=/x]"),
-        (with(json!({ "pod": { "volumes": [{ "name": "x", "emptyDir": {} }], "volumeMounts": [{ "name": "x", "mountPath": "/tmp" }] } })), "development", "mount-once", "spec.pod.volumeMounts[mountPath=/tmp]"),
+        (
+            with(json!({ "pod": { "labels": { "version": "x" } } })),
+            "development",
+            "label-reserved",
+            "spec.pod.labels.version",
+        ),
+        (
+            with(json!({ "pod": { "volumeMounts": [{ "name": "x", "mountPath": "/x" }] } })),
+            "development",
+            "volume-exists",
+            "spec.pod.volumeMounts[mountPath=/x]",
+        ),
+        (
+            with(
+                json!({ "pod": { "volumes": [{ "name": "x", "emptyDir": {} }], "volumeMounts": [{ "name": "x", "mountPath": "/tmp" }] } }),
+            ),
+            "development",
+            "mount-once",
+            "spec.pod.volumeMounts[mountPath=/tmp]",
+        ),
         (json!({ "image": image }), "missing", "environment-exists", "metadata.namespace"),
     ]
 }
@@ -84,8 +171,12 @@ fn case(name: &str, spec: Value, word: &str) -> Case {
 fn every_bad_input_is_refused_by_name() {
     let mut wrong = Vec::new();
     for (spec, word, rule, field) in table() {
-        let refusals = case("users", spec.clone(), word).verdict().expect_err(&format!("{rule} lets through {spec}"));
-        if !refusals.iter().any(|refusal| refusal.rule == rule && refusal.field == field && refusal.message.len() > 10) {
+        let refusals =
+            case("users", spec.clone(), word).verdict().expect_err(&format!("{rule} lets through {spec}"));
+        if !refusals
+            .iter()
+            .any(|refusal| refusal.rule == rule && refusal.field == field && refusal.message.len() > 10)
+        {
             wrong.push(format!("{rule} on {field}: told {refusals:?}"));
         }
     }
@@ -95,7 +186,9 @@ fn every_bad_input_is_refused_by_name() {
 #[test]
 fn names_that_children_could_not_have_are_refused() {
     let good = json!({ "image": "ghcr.io/visiobook/users:1.0" });
-    for (name, rule) in [(LONG, "name-length"), ("users-blue", "name-ending"), ("users-preview", "name-ending")] {
+    for (name, rule) in
+        [(LONG, "name-length"), ("users-blue", "name-ending"), ("users-preview", "name-ending")]
+    {
         let refusals = case(name, good.clone(), "development").verdict().expect_err(name);
         assert_eq!(refusals[0].rule, rule, "{name}");
     }
@@ -107,7 +200,18 @@ fn all_refusals_are_told_at_once() {
     let spec = json!({ "image": "a:latest", "port": 9090, "gpu": { "count": 1 }, "env": { "PORT": "1" } });
     let refusals = case("users-green", spec, "strict").verdict().expect_err("refused");
     let rules: Vec<&str> = refusals.iter().map(|refusal| refusal.rule).collect();
-    assert_eq!(rules, ["name-ending", "image-tag", "image-digest", "image-registry", "port-once", "variable-reserved", "replicas-ceiling"]);
+    assert_eq!(
+        rules,
+        [
+            "name-ending",
+            "image-tag",
+            "image-digest",
+            "image-registry",
+            "port-once",
+            "variable-reserved",
+            "replicas-ceiling"
+        ]
+    );
 }
 
 #[test]

@@ -44,7 +44,8 @@ const PARTS: [&str; 4] = ["sidecar", "environments and children", "releases", "d
 
 /// Every requirement that has to be answered. Later releases add theirs.
 fn expected() -> Vec<String> {
-    let numbered = |letter: &str, last: u32| (1..=last).map(|number| format!("{letter}{number:02}")).collect::<Vec<_>>();
+    let numbered =
+        |letter: &str, last: u32| (1..=last).map(|number| format!("{letter}{number:02}")).collect::<Vec<_>>();
     [
         numbered("A", 48),
         numbered("B", 24),
@@ -79,12 +80,17 @@ fn root() -> &'static Path {
 fn every_requirement_is_answered_once() {
     let mut times: BTreeMap<String, usize> = expected().into_iter().map(|id| (id, 0)).collect();
     for (line, id, sentence, _) in rows() {
-        let Some(count) = times.get_mut(&id) else { panic!("docs/requirements.md:{line}: nobody knows {id}") };
+        let Some(count) = times.get_mut(&id) else {
+            panic!("docs/requirements.md:{line}: nobody knows {id}")
+        };
         *count += 1;
         assert!(sentence.len() > 10, "docs/requirements.md:{line}: say {id} in a sentence");
     }
-    let wrong: Vec<String> =
-        times.iter().filter(|(_, count)| **count != 1).map(|(id, count)| format!("{id} has {count} rows")).collect();
+    let wrong: Vec<String> = times
+        .iter()
+        .filter(|(_, count)| **count != 1)
+        .map(|(id, count)| format!("{id} has {count} rows"))
+        .collect();
     assert!(wrong.is_empty(), "docs/requirements.md: {}", wrong.join(", "));
 }
 
@@ -108,14 +114,17 @@ fn wrong_with(answer: &str) -> Option<String> {
         return None;
     }
     if let Some(tests) = answer.strip_prefix("test: ") {
-        let cited: Vec<&str> = tests.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
+        let cited: Vec<&str> =
+            tests.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
         if cited.is_empty() {
             return Some("names no test".into());
         }
         return cited.into_iter().find_map(missing);
     }
     if let Some(part) = answer.strip_prefix("later: ") {
-        let known = PARTS.iter().any(|known| part.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(" (")));
+        let known = PARTS.iter().any(|known| {
+            part.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+        });
         return (!known).then(|| format!("\"{part}\" is no part of the product"));
     }
     match answer.strip_prefix("declined: ") {
@@ -132,10 +141,12 @@ fn missing(cited: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let is_test = |line: &&str| line.starts_with("#[") && line.contains("test");
     let exists = lines.iter().enumerate().any(|(index, line)| {
-        let signature = [format!("fn {name}("), format!("async fn {name}(")].iter().any(|start| line.starts_with(start));
+        let signature =
+            [format!("fn {name}("), format!("async fn {name}(")].iter().any(|start| line.starts_with(start));
         // Attributes and comments may stand between the mark of a test and its name.
-        let mut above = lines[..index].iter().rev().take_while(|line| line.starts_with('#') || line.starts_with("//"));
-        signature && above.any(|line| is_test(&line))
+        let mut above =
+            lines[..index].iter().rev().take_while(|line| line.starts_with('#') || line.starts_with("//"));
+        signature && above.any(is_test)
     });
     (!exists).then(|| format!("{path} has no test {name}"))
 }

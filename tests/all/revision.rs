@@ -25,6 +25,10 @@ fn revisions_match_their_golden_vectors() {
 
 #[test]
 fn what_nobody_has_set_is_not_in_the_hash() {
-    let shape: Shape = serde_json::from_value(json!({ "environment": "development", "image": "a:1" })).expect("shape");
-    assert_eq!(serde_json::to_value(&shape).expect("json"), json!({ "environment": "development", "image": "a:1" }));
+    let shape: Shape =
+        serde_json::from_value(json!({ "environment": "development", "image": "a:1" })).expect("shape");
+    assert_eq!(
+        serde_json::to_value(&shape).expect("json"),
+        json!({ "environment": "development", "image": "a:1" })
+    );
 }

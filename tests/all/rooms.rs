@@ -15,10 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("status", &["contract", "api", "facts", "check", "rollout", "plan"]),
     ("apply", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("telemetry", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
-    (
-        "operator",
-        &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry"],
-    ),
+    ("operator", &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry"]),
     (
         "cli",
         &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry", "operator"],
@@ -40,7 +37,10 @@ const MOST_LINES_OF_MAIN: usize = 60;
 fn no_room_imports_upwards() {
     for (index, (room, allowed)) in ROOMS.iter().enumerate() {
         for used in *allowed {
-            assert!(ROOMS[..index].iter().any(|(below, _)| below == used), "{room} may use {used}, which is not below it");
+            assert!(
+                ROOMS[..index].iter().any(|(below, _)| below == used),
+                "{room} may use {used}, which is not below it"
+            );
         }
     }
     let offences: Vec<String> = sources().iter().flat_map(|source| source.imports_upwards()).collect();
@@ -71,8 +71,12 @@ fn a_file_is_one_idea() {
         .iter()
         .filter_map(|source| {
             let most = if source.path == "src/main.rs" { MOST_LINES_OF_MAIN } else { MOST_LINES };
-            (source.lines > most)
-                .then(|| format!("{}: {} lines without its tests, of {most}: make it a folder", source.path, source.lines))
+            (source.lines > most).then(|| {
+                format!(
+                    "{}: {} lines without its tests, of {most}: make it a folder",
+                    source.path, source.lines
+                )
+            })
         })
         .collect();
     assert!(offences.is_empty(), "\n{}\n", offences.join("\n"));
@@ -105,17 +109,26 @@ fn the_rules_catch_what_they_should() {
     }
     for (path, text) in [
         ("src/plan/a.rs", "use crate::check::{Shape, image};\nuse super::config;"),
-        ("src/plan/a.rs", "// crate::apply\n/* use kube::Client; */ const A: &str = \"crate::apply\"; const B: &str = r#\"tokio::\"#;"),
+        (
+            "src/plan/a.rs",
+            "// crate::apply\n/* use kube::Client; */ const A: &str = \"crate::apply\"; const B: &str = r#\"tokio::\"#;",
+        ),
         ("src/plan/a.rs", "fn f<'a>(x: &'a str) -> char { '\"' }\nuse crate::api::Gpu;"),
         ("src/plan/a.rs", "#[cfg(test)]\nmod tests { use super::*; use crate::apply::apply; }"),
-        ("src/api/a.rs", "#[kube(group = \"a\")]\nuse kube::{CustomResource, KubeSchema};\nuse kube::core::Rule;"),
+        (
+            "src/api/a.rs",
+            "#[kube(group = \"a\")]\nuse kube::{CustomResource, KubeSchema};\nuse kube::core::Rule;",
+        ),
         ("src/api/a.rs", "use super::names::Colour;"),
         ("src/facts.rs", "mod inner { use super::Facts; }"),
         ("src/operator/a.rs", "use crate::apply::apply; async fn f() {} use std::time::Instant;"),
     ] {
         assert_eq!(offences(path, text), Vec::<String>::new(), "{path}: {text}");
     }
-    assert_eq!(Source::read("src/plan/a.rs", "fn a() {}\n\n#[cfg(test)]\nmod tests {\n  fn b() {}\n}\n").lines, 3);
+    assert_eq!(
+        Source::read("src/plan/a.rs", "fn a() {}\n\n#[cfg(test)]\nmod tests {\n  fn b() {}\n}\n").lines,
+        3
+    );
 }
 
 fn root() -> PathBuf {
@@ -167,13 +180,26 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 impl Source {
     fn read(path: &str, text: &str) -> Source {
-        let mut module: Vec<String> = path.trim_start_matches("src/").trim_end_matches(".rs").split('/').map(str::to_string).collect();
+        let mut module: Vec<String> =
+            path.trim_start_matches("src/").trim_end_matches(".rs").split('/').map(str::to_string).collect();
         if module.last().is_some_and(|last| last == "mod") {
             module.pop();
         }
-        let mut reader = Reader { tokens: tokens(text), at: 0, inline: Vec::new(), depth: 0, test_lines: 0, paths: Vec::new() };
+        let mut reader = Reader {
+            tokens: tokens(text),
+            at: 0,
+            inline: Vec::new(),
+            depth: 0,
+            test_lines: 0,
+            paths: Vec::new(),
+        };
         reader.read(&module);
-        Source { path: path.to_string(), module, paths: reader.paths, lines: text.lines().count() - reader.test_lines }
+        Source {
+            path: path.to_string(),
+            module,
+            paths: reader.paths,
+            lines: text.lines().count() - reader.test_lines,
+        }
     }
 
     fn room(&self) -> &str {
@@ -190,8 +216,9 @@ impl Source {
             .filter_map(|found| {
                 let used = found.segments.get(1)?;
                 let is_room = ROOMS.iter().any(|(name, _)| name == used);
-                (is_room && used != room && !allowed.contains(&used.as_str()))
-                    .then(|| format!("{}:{}: {room} must not use {}", self.path, found.line, found.segments.join("::")))
+                (is_room && used != room && !allowed.contains(&used.as_str())).then(|| {
+                    format!("{}:{}: {room} must not use {}", self.path, found.line, found.segments.join("::"))
+                })
             })
             .collect()
     }
@@ -203,7 +230,14 @@ impl Source {
         self.paths
             .iter()
             .filter(|found| self.is_impure(&found.segments))
-            .map(|found| format!("{}:{}: a pure room must not contain {}", self.path, found.line, found.segments.join("::")))
+            .map(|found| {
+                format!(
+                    "{}:{}: a pure room must not contain {}",
+                    self.path,
+                    found.line,
+                    found.segments.join("::")
+                )
+            })
             .collect()
     }
 
@@ -292,7 +326,10 @@ fn raw(rest: &[char]) -> usize {
         return start;
     }
     let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', marks)).collect();
-    rest[start + 1..].windows(end.len()).position(|window| window == end).map_or(rest.len(), |at| start + 1 + at + end.len())
+    rest[start + 1..]
+        .windows(end.len())
+        .position(|window| window == end)
+        .map_or(rest.len(), |at| start + 1 + at + end.len())
 }
 
 /// Walks over the tokens of a file and gathers its paths.
@@ -332,7 +369,8 @@ impl Reader {
                 // `use ::kube` names kube, not something below `use`.
                 Token::Word(word) if word == "use" => {}
                 Token::Word(_) => {
-                    let here: Vec<String> = module.iter().chain(self.inline.iter().map(|(name, _)| name)).cloned().collect();
+                    let here: Vec<String> =
+                        module.iter().chain(self.inline.iter().map(|(name, _)| name)).cloned().collect();
                     self.path(&here, Vec::new());
                     continue;
                 }

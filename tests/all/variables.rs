@@ -19,13 +19,21 @@ fn variables(spec: Value, type_: &str) -> BTreeMap<String, String> {
         environment: EnvironmentFact::Governed { name: type_.into(), spec: environment },
     };
     let plan = case.plan();
-    let find = |kind: &str| plan.objects.iter().find(|planned| planned.kind.as_str() == kind).expect("planned").object.clone();
+    let find = |kind: &str| {
+        plan.objects.iter().find(|planned| planned.kind.as_str() == kind).expect("planned").object.clone()
+    };
     let (deployment, config) = (find("Deployment"), find("ConfigMap"));
-    let entries = deployment.pointer("/spec/template/spec/containers/0/env").and_then(Value::as_array).expect("env").clone();
+    let entries = deployment
+        .pointer("/spec/template/spec/containers/0/env")
+        .and_then(Value::as_array)
+        .expect("env")
+        .clone();
     let mut found = BTreeMap::new();
     for entry in entries {
         let name = entry["name"].as_str().expect("name").to_string();
-        let reference = |kind: &str, field: &str| entry.pointer(&format!("/valueFrom/{kind}/{field}")).and_then(Value::as_str);
+        let reference = |kind: &str, field: &str| {
+            entry.pointer(&format!("/valueFrom/{kind}/{field}")).and_then(Value::as_str)
+        };
         let value = if let Some(key) = reference("configMapKeyRef", "key") {
             match config["data"].get(key) {
                 Some(value) => value.as_str().expect("text").to_string(),
@@ -64,14 +72,24 @@ fn an_empty_resource_gets_the_contract_and_nothing_of_stores() {
 fn a_declared_store_brings_its_pool_sized_by_environment() {
     let secret = |key: &str| json!({ "name": "s", "key": key });
     let spec = json!({ "image": "a/b:1", "secrets": { "DATABASE_URL": secret("db"), "REDIS_URL": secret("redis"), "JWT_SECRET": secret("jwt"), "MONGODB_URI": secret("mongo") } });
-    for (type_, open, idle, tls, redis) in
-        [("development", "5", "2", "disable", "5"), ("staging", "10", "3", "require", "10"), ("production", "25", "5", "require", "20")]
-    {
+    for (type_, open, idle, tls, redis) in [
+        ("development", "5", "2", "disable", "5"),
+        ("staging", "10", "3", "require", "10"),
+        ("production", "25", "5", "require", "20"),
+    ] {
         let found = variables(spec.clone(), type_);
         for (name, value) in [
-            ("DATABASE_URL", "secret:s/db"), ("DB_MAX_OPEN_CONNS", open), ("DB_MAX_IDLE_CONNS", idle), ("DB_SSL_MODE", tls),
-            ("DB_CONN_MAX_LIFETIME", "1h"), ("REDIS_POOL_SIZE", redis), ("JWT_EXPIRES_IN", "24h"), ("BCRYPT_ROUNDS", "12"),
-            ("MONGODB_MAX_POOL_SIZE", "50"), ("MONGODB_MIN_POOL_SIZE", "10"), ("MONGODB_SOCKET_TIMEOUT", "45s"),
+            ("DATABASE_URL", "secret:s/db"),
+            ("DB_MAX_OPEN_CONNS", open),
+            ("DB_MAX_IDLE_CONNS", idle),
+            ("DB_SSL_MODE", tls),
+            ("DB_CONN_MAX_LIFETIME", "1h"),
+            ("REDIS_POOL_SIZE", redis),
+            ("JWT_EXPIRES_IN", "24h"),
+            ("BCRYPT_ROUNDS", "12"),
+            ("MONGODB_MAX_POOL_SIZE", "50"),
+            ("MONGODB_MIN_POOL_SIZE", "10"),
+            ("MONGODB_SOCKET_TIMEOUT", "45s"),
         ] {
             assert_eq!(found[name], value, "{name} in {type_}");
         }
@@ -80,9 +98,13 @@ fn a_declared_store_brings_its_pool_sized_by_environment() {
 
 #[test]
 fn the_stack_sets_port_and_alias() {
-    for (stack, port, alias) in
-        [("nodejs", "8080", "NODE_ENV"), ("python", "8000", "PYTHON_ENV"), ("go", "8080", "APP_ENV"), ("vue", "8080", "NODE_ENV"), ("rust", "8080", "APP_ENV")]
-    {
+    for (stack, port, alias) in [
+        ("nodejs", "8080", "NODE_ENV"),
+        ("python", "8000", "PYTHON_ENV"),
+        ("go", "8080", "APP_ENV"),
+        ("vue", "8080", "NODE_ENV"),
+        ("rust", "8080", "APP_ENV"),
+    ] {
         let found = variables(json!({ "image": "a/b:1", "stack": stack }), "production");
         assert_eq!((found["PORT"].as_str(), found[alias].as_str()), (port, "production"), "{stack}");
     }
@@ -98,7 +120,10 @@ fn the_word_of_the_resource_wins_wherever_it_stands() {
         let found = variables(spec, "production");
         assert_eq!((found["LOG_LEVEL"].as_str(), found["API_GATEWAY_URL"].as_str()), ("warn", "http://x"));
     }
-    let found = variables(json!({ "image": "a/b:1", "configMapKeyRefs": { "DB_HOST": { "name": "myapp-config", "key": "db_host" } } }), "production");
+    let found = variables(
+        json!({ "image": "a/b:1", "configMapKeyRefs": { "DB_HOST": { "name": "myapp-config", "key": "db_host" } } }),
+        "production",
+    );
     assert_eq!(found["DB_HOST"], "config:myapp-config/db_host");
     assert_eq!(found["DB_SSL_MODE"], "require");
 }

@@ -9,37 +9,6 @@ use super::path::{Element, Path};
 /// Annotation in which `kubectl apply` keeps a copy of what it sent.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// A manager that owns a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Its name.
-    pub manager: String,
-    /// `Apply` or `Update`.
-    pub operation: String,
-    /// The subresource it wrote through, such as `scale`.
-    pub subresource: Option<String>,
-}
-
-/// Who owns the field at `path`, something below it, or the atomic value around it.
-///
-/// A name stands for a member, and `k:{"name":"app"}`, `v:"x"` or `i:0` for an item of a list.
-pub fn owners(live: &Value, path: &[&str]) -> Vec<Owner> {
-    let managers = Managers::read(live, "");
-    let mut steps = Path::new();
-    for name in path {
-        let is_item = ["k:", "v:", "i:"].iter().any(|prefix| name.starts_with(prefix));
-        steps.push(if is_item { Cow::Borrowed(*name) } else { Cow::Owned(format!("f:{name}")) });
-    }
-    let owned = managers.entries.iter().filter(|entry| managers.reaches(entry, &steps));
-    owned
-        .map(|entry| Owner {
-            manager: entry.name.unwrap_or_default().to_owned(),
-            operation: entry.operation.to_owned(),
-            subresource: (!entry.subresource.is_empty()).then(|| entry.subresource.to_owned()),
-        })
-        .collect()
-}
-
 /// Drop from a live object what no comparison by `manager` needs, to keep a cache small: what other managers
 /// own in its status, and the copy that `kubectl apply` keeps.
 pub fn trim(live: &mut Value, manager: &str) {

@@ -4,7 +4,7 @@ mod properties;
 
 use serde_json::{Value, json};
 
-use super::{Change, ChangeKind, Difference, Owner, compare, owners, trim};
+use super::{Change, ChangeKind, Difference, compare, trim};
 
 const OURS: &str = "visiobook-operator";
 
@@ -300,29 +300,6 @@ fn long_values_are_shortened() {
         panic!("no difference")
     };
     assert_eq!(changes[0].live.as_ref().map(|text| text.chars().count()), Some(121));
-}
-
-#[test]
-fn owners_of_a_field_are_found() {
-    let owner = |manager: &str, operation: &str, subresource: Option<&str>| Owner {
-        manager: manager.to_owned(),
-        operation: operation.to_owned(),
-        subresource: subresource.map(str::to_owned),
-    };
-    let (_, applied) = fixture("deployment-replicas-applied");
-    assert_eq!(owners(&applied, &["spec", "replicas"]), [owner("gitops", "Apply", None)]);
-    let (_, scaled) = fixture("deployment-scaled");
-    assert_eq!(owners(&scaled, &["spec", "replicas"]), [owner("kubectl", "Update", Some("scale"))]);
-    let image = ["spec", "template", "spec", "containers", "k:{\"name\":\"app\"}", "image"];
-    // Who set the very value that we apply owns it beside us.
-    assert_eq!(owners(&scaled, &image), [owner(OURS, "Apply", None), owner("kubectl-set", "Update", None)]);
-    let (_, service) = fixture("service");
-    assert_eq!(
-        owners(&service, &["spec", "selector", "app.kubernetes.io/name"]),
-        [owner(OURS, "Apply", None)]
-    );
-    assert_eq!(owners(&service, &["spec", "clusterIP"]), []);
-    assert_eq!(owners(&Value::Null, &["spec"]), []);
 }
 
 #[test]

@@ -1,0 +1,87 @@
+# What a developer does with this project. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(VISIOBOOK_CACHE),$(HOME)/.cache/visiobook)
+# Outside of the checkout, so that a fresh clone builds on what is there.
+export CARGO_TARGET_DIR ?= $(CACHE)/cargo/$(shell rustc -V | cut -d' ' -f2)
+IMAGE ?= ghcr.io/visiobook/visiobook:dev
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+CLUSTER_TOOL := e2e/cluster/cluster
+# For a recipe that talks to the cluster: KUBECONFIG, PATH and VISIOBOOK_*.
+IN_CLUSTER := eval "$$($(CLUSTER_TOOL) env)";
+SCRIPTS := $(shell grep -rlE '^\#!/usr/bin/env bash|^\# shellcheck shell' e2e)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ without a cluster
+
+.PHONY: lint
+lint: ## formatting, clippy, shellcheck
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts not checked'; fi
+
+.PHONY: unit
+unit: ## tests that need no cluster
+	cargo test --locked
+
+.PHONY: generate
+generate: ## write the CRDs anew from the Rust types
+	cargo run --locked --quiet -- crd --write crds/
+
+.PHONY: binary
+binary: ## the operator as one static binary
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bin visiobook --target $(TARGET)
+
+.PHONY: image
+image: binary ## its container image, loaded into the cluster if one is up
+	mkdir -p $(CACHE)/image
+	cp $(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook $(CACHE)/image/visiobook
+	tar=$$(e2e/cluster/image $(IMAGE) $(CACHE)/image Dockerfile --target prebuilt); \
+	if $(CLUSTER_TOOL) status >/dev/null 2>&1; then $(CLUSTER_TOOL) load "$$tar"; echo "loaded $(IMAGE)"; else echo "$$tar"; fi
+
+##@ with a cluster (CLUSTER=local, kind or current)
+
+.PHONY: tools
+tools: ## build the programs of the local cluster (12 minutes, once)
+	$(CLUSTER_TOOL) tools
+
+.PHONY: cluster-up
+cluster-up: ## bring up a cluster, or do nothing if it is up
+	$(CLUSTER_TOOL) up
+
+.PHONY: cluster-down
+cluster-down: ## remove it without a trace
+	$(CLUSTER_TOOL) down
+
+.PHONY: kubeconfig
+kubeconfig: ## print the path of its kubeconfig
+	@$(CLUSTER_TOOL) kubeconfig
+
+.PHONY: images
+images: ## build and load the images of the tests and examples
+	images=$$(e2e/cluster/images/build); $(CLUSTER_TOOL) load $$images
+
+.PHONY: e2e
+e2e: ## tests on the cluster; FILTER=name for some of them
+	$(IN_CLUSTER) cargo test --locked --test e2e -- $(FILTER)
+
+.PHONY: demo
+demo: ## the operator and the examples, from nothing to Ready
+	e2e/demo
+
+.PHONY: test
+test: ## everything: lint, unit, and e2e on a cluster of its own
+	e2e/test
+
+.PHONY: soak
+soak: ## the e2e tests again and again, for MINUTES (default 60)
+	end=$$((SECONDS + $${MINUTES:-60} * 60)); while ((SECONDS < end)); do $(MAKE) e2e; done
+
+.PHONY: bench
+bench: ## measure the operator on the cluster
+	$(IN_CLUSTER) cargo bench --locked --bench fleet

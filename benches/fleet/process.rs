@@ -1,0 +1,114 @@
+//! The operator under measurement: the release binary, as a process beside the cluster.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+const ADMIN: &str = "127.0.0.1:18089";
+
+pub struct Operator {
+    child: Child,
+}
+
+impl Operator {
+    /// Start it, with a short lease so that a restart measures the restart.
+    pub async fn start() -> Operator {
+        let binary = std::env::var("VISIOBOOK_BIN")
+            .expect("VISIOBOOK_BIN: the release binary, as `make bench` sets it");
+        let child = Command::new(binary)
+            .args([
+                "operator",
+                "--admin-address",
+                ADMIN,
+                "--own-namespace",
+                "default",
+                "--log",
+                "warn",
+                "--identity",
+                "bench",
+            ])
+            .stdout(Stdio::inherit())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("operator");
+        Operator { child }
+    }
+
+    /// Resident memory, from the kernel.
+    pub fn resident_mib(&self) -> f64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("operator runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).expect("number").parse::<f64>().expect("number") / 1024.0
+    }
+
+    /// Wait until it leads and nothing waits.
+    pub async fn settled(&self, services: usize) {
+        self.until("nothing to wait", |metrics| {
+            sum(metrics, "visiobook_leader", "") >= 1.0
+                && sum(metrics, "visiobook_queue_depth", "") == 0.0
+                && sum(metrics, "visiobook_service_condition", "condition=\"Ready\"") >= services as f64
+        })
+        .await;
+    }
+
+    /// Wait until it has looked at this many services.
+    pub async fn reconciled(&self, services: usize) {
+        self.until("every service to be looked at", |metrics| {
+            sum(metrics, "visiobook_reconcile_total", "") >= services as f64
+        })
+        .await;
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        while !metrics().await.is_some_and(|metrics| holds(&metrics)) {
+            assert!(started.elapsed() < Duration::from_secs(300), "waited too long for {what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Writes so far, without the lease and events.
+    pub async fn writes(&self) -> u64 {
+        let metrics = metrics().await.expect("metrics");
+        let written: f64 = ["create", "update", "patch", "apply", "delete"]
+            .iter()
+            .map(|verb| {
+                let of = |kind: &str| {
+                    sum_of(&metrics, "visiobook_kube_requests_total", &[&format!("verb=\"{verb}\""), kind])
+                };
+                of("") - of("kind=\"leases\"") - of("kind=\"events\"")
+            })
+            .sum();
+        written as u64
+    }
+
+    /// Stop it as Kubernetes would.
+    pub async fn stop(mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = tokio::task::spawn_blocking(move || self.child.wait()).await;
+    }
+}
+
+async fn metrics() -> Option<String> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.get(format!("http://{ADMIN}/metrics").parse().ok()?).await.ok()?;
+    let body = answer.into_body().collect().await.ok()?.to_bytes();
+    String::from_utf8(body.to_vec()).ok()
+}
+
+fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    sum_of(metrics, name, &[label])
+}
+
+fn sum_of(metrics: &str, name: &str, labels: &[&str]) -> f64 {
+    metrics
+        .lines()
+        .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}

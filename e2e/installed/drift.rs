@@ -1,0 +1,221 @@
+//! Whatever somebody changes of what is ours is put back and reported; what is theirs stays.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use kube::api::{DeleteParams, PatchParams};
+use serde_json::{Value, json};
+use visiobook::api::kinds::Kind;
+use visiobook::api::names;
+
+use crate::support::{Field, INTRUDER, PATIENCE, Site, events, eventually, kubectl, owned, quick};
+
+/// Services that share the fields of a kind between them, so that they are changed side by side.
+const SHARDS: usize = 4;
+
+/// Every kind of child, with as many of its fields as a resource can bring about. It wants no pods: changed templates
+/// would only start and stop them.
+fn rich() -> Value {
+    quick(json!({
+        "replicas": 0,
+        "stack": "nodejs",
+        "args": ["serve"],
+        "env": { "GREETING": "hello", "SECOND": "two" },
+        "config": { "COLOUR": "blue" },
+        "configFiles": { "files": { "config.yaml": "a: 1\n" } },
+        "secrets": { "API_TOKEN": { "name": "tokens", "key": "api" } },
+        "autoscaling": { "enabled": true, "minReplicas": 2, "maxReplicas": 4, "behavior": { "scaleDown": { "stabilizationWindowSeconds": 30 } } },
+        "service": { "port": 8000, "annotations": { "team": "users" } },
+        "serviceAccount": { "annotations": { "team": "users" } },
+        "disruptionBudget": { "minAvailable": 1 },
+        "pod": {
+            "labels": { "tier": "back" },
+            "annotations": { "example.com/note": "kept" },
+            "nodeSelector": { "kubernetes.io/os": "linux" },
+            "tolerations": [{ "key": "example.com/busy", "operator": "Exists", "effect": "NoSchedule" }],
+            "topologySpreadConstraints": [{ "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": { "matchLabels": { "app": "users" } } }],
+            "priorityClassName": "system-cluster-critical",
+            "hostAliases": [{ "ip": "10.0.0.1", "hostnames": ["old.example.com"] }],
+            "dnsConfig": { "options": [{ "name": "ndots", "value": "2" }] },
+            "volumes": [{ "name": "data", "emptyDir": { "sizeLimit": "10Mi" } }],
+            "volumeMounts": [{ "name": "data", "mountPath": "/data" }],
+        },
+    }))
+}
+
+/// Fields that the API server lets nobody change, or to which it admits one value only. So nothing drifts there.
+const UNCHANGEABLE: &[(Kind, &str)] = &[];
+
+/// Services that are settled, each with fields that somebody else put there.
+async fn settled(site: &Site) -> Vec<String> {
+    site.secret("tokens", &[("api", "value")]).await;
+    let services: Vec<String> = (0..SHARDS).map(|shard| format!("drifter-{shard}")).collect();
+    for service in &services {
+        site.apply(service, rich()).await;
+    }
+    for service in &services {
+        site.ready(service).await;
+        for (kind, child) in site.all_children(service).await {
+            let guest = json!({ "metadata": { "annotations": { "guest.example.com/note": "mine" }, "labels": { "guest": "mine" } } });
+            let params = PatchParams { field_manager: Some("guest".into()), ..PatchParams::default() };
+            let name = child["metadata"]["name"].as_str().expect("name");
+            site.children(kind).patch(name, &params, &kube::api::Patch::Merge(&guest)).await.expect("guest");
+        }
+    }
+    services
+}
+
+/// A field that is ours, of which object.
+#[derive(Clone, Debug)]
+struct Target {
+    kind: Kind,
+    name: String,
+    manager: &'static str,
+    field: Field,
+}
+
+fn targets(children: &[(Kind, Value)], wanted: impl Fn(Kind) -> bool) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for (kind, child) in children.iter().filter(|(kind, _)| wanted(*kind)) {
+        let general = owned(child, names::MANAGER);
+        let switch = owned(child, names::SWITCH_MANAGER).into_iter().filter(|field| !general.contains(field));
+        let managed = general.iter().map(|field| (names::MANAGER, field.clone())).chain(switch.map(|field| (names::SWITCH_MANAGER, field)));
+        let name = child["metadata"]["name"].as_str().expect("name").to_string();
+        targets.extend(managed.map(|(manager, field)| Target { kind: *kind, name: name.clone(), manager, field }));
+    }
+    targets
+}
+
+/// Change one field. Tells whether any change was admitted; if so, it was put back.
+async fn is_put_back(site: &Site, target: &Target) -> bool {
+    let before = site.existing(target.kind, &target.name).await;
+    let wanted = target.field.value(&before).cloned();
+    for change in target.field.changes(&before) {
+        let Ok(changed) = site.meddle(target.kind, &target.name, change).await else { continue };
+        let changed = serde_json::to_value(changed).expect("json");
+        if changed["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"] {
+            continue;
+        }
+        let started = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let now = site.child(target.kind, &target.name).await.unwrap_or_default();
+            if target.field.value(&now).cloned() == wanted && target.field.belongs_to(&now, target.manager) {
+                return true;
+            }
+            assert!(started.elapsed() < PATIENCE, "{target:?} is not put back: {now:#}");
+        }
+    }
+    false
+}
+
+/// Change every field of ours, of the kinds that are `wanted`, one after the other.
+async fn every_field_is_put_back(site: &Site, wanted: impl Fn(Kind) -> bool + Copy) -> BTreeSet<(&'static str, String)> {
+    let services = settled(site).await;
+    let shards = services.iter().enumerate().map(|(shard, service)| async move {
+        let targets = targets(&site.all_children(service).await, wanted);
+        let (mut repaired, mut unchangeable) = (Vec::new(), BTreeSet::new());
+        for target in targets.into_iter().skip(shard).step_by(SHARDS) {
+            if is_put_back(site, &target).await {
+                repaired.push(target);
+            } else {
+                unchangeable.insert((target.kind.as_str(), target.field.shown.clone()));
+            }
+        }
+        (service, repaired, unchangeable)
+    });
+    let outcome = futures::future::join_all(shards).await;
+
+    let mut unchangeable = BTreeSet::new();
+    for (service, repaired, refused) in outcome {
+        unchangeable.extend(refused);
+        assert!(!repaired.is_empty(), "nothing of {service} was changed");
+        site.stays_untouched(service, 2).await;
+        let told = events(site, service).await;
+        for Target { kind, name, field, .. } in repaired {
+            // Whoever removes a field leaves no trace of it.
+            let by = |who: &str| format!("{who} changed {}", field.shown);
+            let tells = |event: &&String| event.starts_with("DriftRepaired") && event.contains(&format!(" of {} {name}", kind.as_str()));
+            let found = told.iter().filter(tells).any(|event| event.contains(&by(INTRUDER)) || field.is_item && event.contains(&by("somebody")));
+            assert!(found, "no event tells of {} of {} {name}: {told:#?}", field.shown, kind.as_str());
+        }
+        for (kind, child) in site.all_children(service).await {
+            let meta = &child["metadata"];
+            assert_eq!((&meta["annotations"]["guest.example.com/note"], &meta["labels"]["guest"]), (&json!("mine"), &json!("mine")), "{}", kind.as_str());
+        }
+    }
+    let logs = kubectl(&["logs", "-n", "visiobook-system", "deployment/visiobook-operator", "--since=10m"], None);
+    let idle: Vec<&str> = logs.lines().filter(|line| line.contains("an apply changed nothing") && line.contains("drifter-")).collect();
+    assert!(idle.is_empty(), "{idle:#?}");
+    unchangeable
+}
+
+fn listed(wanted: impl Fn(Kind) -> bool) -> BTreeSet<(&'static str, String)> {
+    let listed = UNCHANGEABLE.iter().filter(|(kind, _)| wanted(*kind));
+    listed.map(|(kind, path)| (kind.as_str(), path.to_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_of_the_deployment_that_somebody_changes_is_put_back_and_reported() {
+    let site = Site::new("drift-pods", json!({ "type": "development" })).await;
+    let wanted = |kind: Kind| kind == Kind::Deployment;
+    assert_eq!(every_field_is_put_back(&site, wanted).await, listed(wanted));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_of_the_other_children_that_somebody_changes_is_put_back_and_reported() {
+    let site = Site::new("drift-rest", json!({ "type": "development" })).await;
+    let wanted = |kind: Kind| kind != Kind::Deployment;
+    assert_eq!(every_field_is_put_back(&site, wanted).await, listed(wanted));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_child_that_somebody_deletes_comes_back_and_is_reported() {
+    let site = Site::new("drift-gone", json!({ "type": "development" })).await;
+    let service = settled(&site).await.remove(0);
+    let children = site.all_children(&service).await;
+    let kinds: BTreeSet<&str> = children.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds.len(), Kind::ALL.len(), "not every kind is there: {kinds:?}");
+    for (kind, child) in children {
+        let (name, uid) = (child["metadata"]["name"].as_str().expect("name"), &child["metadata"]["uid"]);
+        site.children(kind).delete(name, &DeleteParams::background()).await.expect("deleted");
+        let back = eventually(&format!("{} {name} to come back", kind.as_str()), || async {
+            match site.child(kind, name).await {
+                Some(now) if now["metadata"]["uid"] != *uid => Ok(now),
+                other => Err(other),
+            }
+        })
+        .await;
+        assert_eq!(back["data"], child["data"], "{} {name} came back with other content", kind.as_str());
+        assert_eq!(back["metadata"]["ownerReferences"], child["metadata"]["ownerReferences"]);
+        let note = format!("somebody deleted {} {name}", kind.as_str());
+        eventually(&note, || async {
+            let told = events(&site, &service).await;
+            if told.iter().any(|event| event.starts_with("DriftRepaired") && event.contains(&note)) { Ok(()) } else { Err(told) }
+        })
+        .await;
+    }
+    site.ready(&service).await;
+    site.stays_untouched(&service, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_that_somebody_edits_is_put_back_to_the_colour_that_serves() {
+    let site = Site::new("drift-selector", json!({ "type": "development" })).await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    let selector = |service: &Value| service["spec"]["selector"].clone();
+    let before = selector(&site.existing(Kind::Service, "users").await);
+    assert_eq!(before["version"], "blue");
+    for other in [json!({ "version": "green" }), json!({ "app": "somebody-else" })] {
+        let patch = json!([{ "op": "replace", "path": "/spec/selector", "value": other }]);
+        site.meddle(Kind::Service, "users", patch).await.expect("changed");
+        eventually("the selector to be put back", || async {
+            let now = selector(&site.existing(Kind::Service, "users").await);
+            if now == before { Ok(()) } else { Err(now) }
+        })
+        .await;
+    }
+    let told = events(&site, "users").await;
+    assert!(told.iter().any(|event| event.contains(&format!("{INTRUDER} changed spec.selector"))), "{told:?}");
+}

@@ -1,0 +1,96 @@
+//! Looking closer at what stands around a service, and changing it as somebody else would.
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use visiobook::api::kinds::Kind;
+use visiobook::api::names;
+
+use super::Site;
+
+/// Who changes what is not theirs.
+pub const INTRUDER: &str = "intruder";
+
+impl Site {
+    /// Change a child by JSON patch, under another field manager.
+    pub async fn meddle(&self, kind: Kind, name: &str, operations: Value) -> kube::Result<DynamicObject> {
+        let patch = Patch::Json::<()>(serde_json::from_value(operations).expect("a JSON patch"));
+        let params = PatchParams { field_manager: Some(INTRUDER.into()), ..PatchParams::default() };
+        self.children(kind).patch(name, &params, &patch).await
+    }
+
+    /// The pods of a service that are not on their way out, sorted by name.
+    pub async fn pods(&self, service: &str) -> Vec<Pod> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let labels = format!("{}={service}", names::NAME);
+        let list = pods.list(&ListParams::default().labels(&labels)).await.expect("pods");
+        let mut pods: Vec<Pod> =
+            list.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+        pods.sort_by_key(ResourceExt::name_any);
+        pods
+    }
+
+    /// The uids of those pods: equal before and after means that none was replaced.
+    pub async fn pod_uids(&self, service: &str) -> Vec<String> {
+        self.pods(service).await.iter().filter_map(ResourceExt::uid).collect()
+    }
+
+    /// Every object that belongs to a service, with its kind.
+    pub async fn all_children(&self, service: &str) -> Vec<(Kind, Value)> {
+        let labels = format!("{}={service},{}={}", names::NAME, names::MANAGED_BY, names::MANAGED_BY_VALUE);
+        let mut children = Vec::new();
+        for kind in Kind::ALL {
+            let list = self.children(kind).list(&ListParams::default().labels(&labels)).await.expect("children");
+            for child in list.items {
+                children.push((kind, serde_json::to_value(child).expect("json")));
+            }
+        }
+        children
+    }
+
+    /// A child that must be there.
+    pub async fn existing(&self, kind: Kind, name: &str) -> Value {
+        self.child(kind, name).await.unwrap_or_else(|| panic!("{} {name} is gone", kind.as_str()))
+    }
+
+    /// Write a Secret with exactly these keys.
+    pub async fn secret(&self, name: &str, values: &[(&str, &str)]) {
+        let data: serde_json::Map<String, Value> =
+            values.iter().map(|(key, value)| (key.to_string(), Value::from(*value))).collect();
+        let object = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let params = PatchParams::apply("vault").force();
+        secrets.patch(name, &params, &Patch::Apply(&object)).await.expect("secret");
+    }
+
+    /// What changes with every write to the service or to one of its children.
+    pub async fn versions(&self, service: &str) -> Vec<String> {
+        let own = self.services().get(service).await.expect("service");
+        let mut versions = vec![format!("VisiobookService {service} {}", own.resource_version().unwrap_or_default())];
+        for (kind, child) in self.all_children(service).await {
+            let meta = &child["metadata"];
+            versions.push(format!("{} {} {}", kind.as_str(), meta["name"], meta["resourceVersion"]));
+        }
+        versions
+    }
+
+    /// Look for a while: neither the service nor a child of it may be written to.
+    pub async fn stays_untouched(&self, service: &str, seconds: u64) {
+        let before = self.versions(service).await;
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        assert_eq!(before, self.versions(service).await, "something is still written");
+    }
+}
+
+/// What the operator shows on /metrics, fetched through the API server.
+pub async fn metrics(client: &kube::Client) -> String {
+    let path = "/api/v1/namespaces/visiobook-system/services/visiobook-operator:8080/proxy/metrics";
+    client.request_text(http::Request::get(path).body(Vec::new()).expect("request")).await.expect("metrics")
+}
+
+/// The sum of a metric's series whose labels contain a text.
+pub fn sum(metrics: &str, name: &str, labels: &str) -> f64 {
+    let series = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
+    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}

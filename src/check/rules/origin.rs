@@ -1,0 +1,93 @@
+//! Which names and images may run, and on which ports.
+
+use super::{Broken, Subject};
+use crate::api::names;
+use crate::check::image;
+use crate::contract;
+
+pub(super) fn name(it: &Subject<'_>, broken: &mut Broken) {
+    if it.name.len() > names::MAX_NAME {
+        let message = format!(
+            "use at most {} characters, so that the names of its children fit into 63",
+            names::MAX_NAME
+        );
+        broken.tell("name-length", "metadata.name", message);
+    }
+    if let Some(ending) = names::RESERVED_ENDINGS.iter().find(|ending| it.name.ends_with(**ending)) {
+        broken.tell(
+            "name-ending",
+            "metadata.name",
+            format!("must not end in {ending}: the service's own children do"),
+        );
+    }
+}
+
+pub(super) fn image_or_domain_service(it: &Subject<'_>, broken: &mut Broken) {
+    match (&it.spec.image, it.spec.domain_service) {
+        (Some(_), None) => {}
+        (None, Some(_)) => broken.tell(
+            "domain-service-available",
+            "spec.domainService",
+            "domain services do not come with this release yet: set spec.image",
+        ),
+        _ => broken.tell(
+            "image-or-domain-service",
+            "spec",
+            "set exactly one of spec.image and spec.domainService",
+        ),
+    }
+}
+
+pub(super) fn image_reference(it: &Subject<'_>, broken: &mut Broken) {
+    if let Some(reference) = &it.spec.image
+        && image::parse(reference).is_none()
+    {
+        let message = format!(
+            "\"{reference}\" is not an image: write registry/path:tag or registry/path@sha256:digest"
+        );
+        broken.tell("image-reference", "spec.image", message);
+    }
+}
+
+pub(super) fn image_origin(it: &Subject<'_>, broken: &mut Broken) {
+    let Some(image) = it.spec.image.as_deref().and_then(image::parse) else { return };
+    let environment = &it.environment.name;
+    if it.environment.forbid_latest && image.digest.is_none() && matches!(image.tag, None | Some("latest")) {
+        let message = format!(
+            "the tag latest may not run in {environment}, it means something else every day: name a version or a digest"
+        );
+        broken.tell("image-tag", "spec.image", message);
+    }
+    if it.environment.require_digest && image.digest.is_none() {
+        let message =
+            format!("{environment} runs images by digest only: write {}@sha256:...", image.repository);
+        broken.tell("image-digest", "spec.image", message);
+    }
+    let registries =
+        it.environment.said.images.as_ref().map(|images| images.registries.as_slice()).unwrap_or_default();
+    if !registries.is_empty() && !registries.iter().any(|registry| image::comes_from(&image, registry)) {
+        let message = format!(
+            "{} may not run in {environment}: take the image from {}",
+            image.repository,
+            registries.join(", ")
+        );
+        broken.tell("image-registry", "spec.image", message);
+    }
+}
+
+pub(super) fn ports(it: &Subject<'_>, broken: &mut Broken) {
+    let service = it.spec.service.as_ref().and_then(|service| service.port);
+    for (field, port) in [("spec.port", it.spec.port), ("spec.service.port", service)] {
+        if port == Some(contract::METRICS_PORT) {
+            let message = format!(
+                "{} is taken by {} of the runtime contract: choose another port",
+                contract::METRICS_PORT,
+                contract::METRICS_PATH
+            );
+            broken.tell("port-once", field, message);
+        }
+        if port == Some(0) {
+            broken.tell("port-range", field, "choose a port from 1 to 65535");
+        }
+    }
+}

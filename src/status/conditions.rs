@@ -1,0 +1,240 @@
+//! Conditions: facts, each true on its own, always in the same order.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{Pass, cut, tell};
+use crate::rollout::Reason;
+
+/// A condition before it has a time.
+struct Said {
+    type_: &'static str,
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+fn say(
+    type_: &'static str,
+    status: &'static str,
+    reason: impl Into<String>,
+    message: impl Into<String>,
+) -> Said {
+    Said { type_, status, reason: reason.into(), message: message.into() }
+}
+
+/// The conditions of a service that is kept.
+pub(super) fn kept(pass: &Pass<'_>, now: Timestamp) -> Vec<Condition> {
+    let ready = ready(pass);
+    let moving = moving(pass);
+    let stalled = stalled(pass);
+    let reconciling = match (&stalled, &moving) {
+        (Some(_), _) | (None, None) => say("Reconciling", "False", "Settled", ""),
+        (None, Some((reason, message))) => say("Reconciling", "True", *reason, message),
+    };
+    let progressing = match (&moving, &stalled) {
+        (_, Some((reason, message))) => say("Progressing", "False", *reason, message),
+        (Some((reason, message)), None) => say("Progressing", "True", *reason, message),
+        (None, None) => say("Progressing", "False", "Complete", &pass.decision.message),
+    };
+    let said = vec![
+        ready,
+        accepted(pass),
+        secrets(pass),
+        progressing,
+        autoscaling(pass),
+        say("Paused", "False", "Running", ""),
+        reconciling,
+        match stalled {
+            Some((reason, message)) => say("Stalled", "True", reason, message),
+            None => say("Stalled", "False", "Running", ""),
+        },
+    ];
+    stamp(said, pass.generation, &pass.previous.conditions, now)
+}
+
+/// The conditions of a service that nobody may touch: as they were, and that it is paused.
+pub(super) fn paused(generation: i64, previous: &[Condition], now: Timestamp) -> Vec<Condition> {
+    let mut said: Vec<Said> = Vec::new();
+    for type_ in ORDER {
+        let before = previous.iter().find(|condition| condition.type_ == type_);
+        said.push(match (type_, before) {
+            ("Paused", _) => say(
+                "Paused",
+                "True",
+                "SpecPaused",
+                "spec.paused is true: nothing is written until it is false",
+            ),
+            ("Reconciling", _) => say("Reconciling", "False", "Paused", ""),
+            (_, Some(before)) => {
+                let status =
+                    ["True", "False"].into_iter().find(|word| before.status == *word).unwrap_or("Unknown");
+                say(type_, status, before.reason.clone(), before.message.clone())
+            }
+            (_, None) => say(type_, "Unknown", "Paused", "paused before it was looked at"),
+        });
+    }
+    stamp(said, generation, previous, now)
+}
+
+/// Conditions, in the order in which they are always told.
+const ORDER: [&str; 8] = [
+    "Ready",
+    "Accepted",
+    "SecretsResolved",
+    "Progressing",
+    "Autoscaling",
+    "Paused",
+    "Reconciling",
+    "Stalled",
+];
+
+/// Times and generations: a condition keeps its time while its status stays.
+fn stamp(said: Vec<Said>, generation: i64, previous: &[Condition], now: Timestamp) -> Vec<Condition> {
+    said.into_iter()
+        .map(|said| {
+            let before = previous
+                .iter()
+                .find(|condition| condition.type_ == said.type_ && condition.status == said.status);
+            // The API server keeps whole seconds.
+            let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+            Condition {
+                last_transition_time: before
+                    .map_or(Time(now), |condition| condition.last_transition_time.clone()),
+                message: cut(&said.message, 4096),
+                observed_generation: Some(generation),
+                reason: said.reason,
+                status: said.status.into(),
+                type_: said.type_.into(),
+            }
+        })
+        .collect()
+}
+
+/// Whether two sets of conditions say the same, but for their sentences and times.
+pub(super) fn same_words(one: &[Condition], other: &[Condition]) -> bool {
+    let words = |conditions: &[Condition]| -> Vec<(String, String, String)> {
+        conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect()
+    };
+    words(one) == words(other)
+}
+
+fn ready(pass: &Pass<'_>) -> Said {
+    let Some(serving) = pass.serving else {
+        let reason = match pass.decision.reason {
+            Reason::Refused => "Refused",
+            Reason::SecretsMissing => "SecretsMissing",
+            _ => "Creating",
+        };
+        let why = pass.failure.map_or_else(|| tell(&pass.decision.held), |failure| failure.message.clone());
+        return say(
+            "Ready",
+            "False",
+            reason,
+            if why.is_empty() { pass.decision.message.clone() } else { why },
+        );
+    };
+    let (wanted, available) = (serving.replicas, serving.available.min(serving.replicas));
+    let was_ready = pass
+        .previous
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    if wanted == 0 {
+        return say("Ready", "True", "ScaledToZero", "no pods are wanted");
+    }
+    if available >= wanted {
+        return say("Ready", "True", "Serving", format!("{wanted} of {wanted} pods are ready"));
+    }
+    if was_ready && available > 0 {
+        return say("Ready", "True", "Degraded", format!("{available} of {wanted} pods are ready"));
+    }
+    let hint = match &serving.problem {
+        Some(problem) => problem.clone(),
+        None => format!("kubectl describe pods -l app={} says why", pass.name),
+    };
+    say("Ready", "False", "PodsNotReady", format!("{available} of {wanted} pods are ready; {hint}"))
+}
+
+fn accepted(pass: &Pass<'_>) -> Said {
+    match (pass.decision.reason, pass.failure) {
+        (Reason::Refused, _) => say("Accepted", "False", "Refused", tell(&pass.decision.held)),
+        (_, Some(failure)) if failure.reason == "NameTaken" => {
+            say("Accepted", "False", "NameTaken", &failure.message)
+        }
+        _ => say("Accepted", "True", "Valid", "the resource keeps every rule of its environment"),
+    }
+}
+
+fn secrets(pass: &Pass<'_>) -> Said {
+    match pass.decision.reason {
+        Reason::Refused => {
+            say("SecretsResolved", "Unknown", "Refused", "looked at once the resource is accepted")
+        }
+        Reason::SecretsMissing => {
+            say("SecretsResolved", "False", "SecretsMissing", tell(&pass.decision.held))
+        }
+        _ if pass.facts.secrets.is_empty() => say("SecretsResolved", "True", "NoneNeeded", ""),
+        _ => say("SecretsResolved", "True", "Resolved", "every key is there"),
+    }
+}
+
+fn autoscaling(pass: &Pass<'_>) -> Said {
+    let Some(scaling) = pass.decision.serving.as_ref().and_then(|serving| serving.scaling.as_ref()) else {
+        return say("Autoscaling", "False", "Disabled", "");
+    };
+    if let Some(manager) = &pass.facts.replicas_applied_by {
+        let message = format!(
+            "autoscaling is on and {manager} sets spec.replicas: each will undo the other; take spec.replicas out of what {manager} applies, or set autoscaling.enabled to false"
+        );
+        return say("Autoscaling", "False", "ReplicasApplied", message);
+    }
+    match &pass.facts.autoscaler_problem {
+        Some(problem) => say("Autoscaling", "False", "AutoscalerFailing", problem),
+        None => say("Autoscaling", "True", "Enabled", format!("{} to {} pods", scaling.min, scaling.max)),
+    }
+}
+
+/// What is under way.
+fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
+    if let Some(failure) = pass.failure.filter(|failure| failure.transient) {
+        return Some((failure.reason, failure.message.clone()));
+    }
+    match (pass.decision.reason, pass.serving) {
+        (Reason::SecretsMissing, _) => Some(("SecretsMissing", tell(&pass.decision.held))),
+        (Reason::Refused | Reason::RevisionLost, _) => None,
+        (_, None) => Some(("Creating", pass.decision.message.clone())),
+        (_, Some(serving)) => {
+            let settled = serving.observed
+                && serving.updated >= serving.replicas
+                && serving.status_replicas == serving.replicas
+                && serving.available >= serving.replicas;
+            (!settled).then(|| {
+                (
+                    "RollingOut",
+                    format!(
+                        "{} of {} pods run revision {}",
+                        serving.updated.min(serving.replicas),
+                        serving.replicas,
+                        serving.revision
+                    ),
+                )
+            })
+        }
+    }
+}
+
+/// What only a person can get going again.
+fn stalled(pass: &Pass<'_>) -> Option<(&'static str, String)> {
+    if let Some(failure) = pass.failure.filter(|failure| !failure.transient) {
+        return Some((failure.reason, failure.message.clone()));
+    }
+    match (pass.decision.reason, pass.serving) {
+        (Reason::Refused, _) => Some(("Refused", tell(&pass.decision.held))),
+        (Reason::RevisionLost, _) => Some(("RevisionLost", pass.decision.message.clone())),
+        (_, Some(serving)) if serving.deadline_exceeded && serving.observed => {
+            Some(("DeadlineExceeded", serving.problem.clone().unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
