@@ -30,8 +30,9 @@ unit: ## tests that need no cluster
 	cargo test --locked
 
 .PHONY: generate
-generate: ## write the CRDs anew from the Rust types
+generate: ## write anew what is generated: CRDs and golden files
 	cargo run --locked --quiet -- crd --write crds/
+	UPDATE_GOLDEN=1 cargo test --locked --quiet --test all golden
 
 .PHONY: binary
 binary: ## the operator as one static binary
@@ -47,7 +48,7 @@ image: binary ## its container image, loaded into the cluster if one is up
 ##@ with a cluster (CLUSTER=local, kind or current)
 
 .PHONY: tools
-tools: ## build the programs of the local cluster (12 minutes, once)
+tools: ## build the programs of the local cluster (about 10 minutes, once)
 	$(CLUSTER_TOOL) tools
 
 .PHONY: cluster-up
@@ -68,7 +69,7 @@ images: ## build and load the images of the tests and examples
 
 .PHONY: e2e
 e2e: ## tests on the cluster; FILTER=name for some of them
-	$(IN_CLUSTER) cargo test --locked --test e2e -- $(FILTER)
+	e2e/run $(FILTER)
 
 .PHONY: demo
 demo: ## the operator and the examples, from nothing to Ready
@@ -79,9 +80,15 @@ test: ## everything: lint, unit, and e2e on a cluster of its own
 	e2e/test
 
 .PHONY: soak
-soak: ## the e2e tests again and again, for MINUTES (default 60)
-	end=$$((SECONDS + $${MINUTES:-60} * 60)); while ((SECONDS < end)); do $(MAKE) e2e; done
+soak: cluster-up image images ## the long variants of the tests; their outcome belongs into the docs
+	e2e/install
+	VISIOBOOK_SOAK=1 e2e/run $(FILTER)
 
 .PHONY: bench
-bench: ## measure the operator on the cluster
-	$(IN_CLUSTER) cargo bench --locked --bench fleet
+bench: cluster-up image ## measure the operator; figures go to target/bench.json
+	e2e/install
+	$(IN_CLUSTER) trap 'kubectl scale -n visiobook-system deployment/visiobook-operator --replicas=1' EXIT; \
+	kubectl scale -n visiobook-system deployment/visiobook-operator --replicas=0; \
+	$(CLUSTER_TOOL) node add-simulated bench-start; \
+	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook cargo bench --locked --bench fleet; \
+	$(CLUSTER_TOOL) node remove bench-start

@@ -17,6 +17,8 @@ pub struct Facts {
     pub secrets: BTreeMap<SecretKey, SecretFact>,
     /// Deployments that exist, by colour.
     pub deployments: BTreeMap<Colour, DeploymentFact>,
+    /// Colour that serves, as the status records it; `None` before the first, or when the status is lost.
+    pub recorded: Option<Colour>,
     /// Colour that the Service selects; `None` while there is no Service.
     pub selected: Option<Colour>,
     /// Stored revisions, newest last.
@@ -91,6 +93,16 @@ pub struct DeploymentFact {
     pub secrets_digest: Option<String>,
     /// What its pods carry since the last rotation.
     pub secrets_rotation: Option<String>,
+}
+
+impl DeploymentFact {
+    /// Whether its pods are those it wants, all of the current template and available.
+    pub fn is_settled(&self) -> bool {
+        self.observed
+            && self.updated >= self.replicas
+            && self.status_replicas == self.replicas
+            && self.available >= self.replicas
+    }
 }
 
 /// A ControllerRevision of ours.

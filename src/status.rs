@@ -88,10 +88,14 @@ pub fn report_paused(generation: i64, previous: &VisiobookServiceStatus, now: Ti
 
 fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatus {
     let decision = pass.decision;
-    let running = decision
-        .revision
-        .as_ref()
-        .filter(|revision| pass.serving.is_some_and(|serving| serving.revision == revision.hash));
+    // Until its pods have all arrived, a new revision is not the one that serves.
+    let previous = pass.previous;
+    let active_revision = pass.serving.map(|serving| match &previous.active_revision {
+        Some(before) if !serving.is_settled() => before.clone(),
+        _ => serving.revision.clone(),
+    });
+    let active =
+        decision.revision.as_ref().filter(|revision| active_revision.as_ref() == Some(&revision.hash));
     let environment = match &pass.facts.environment {
         EnvironmentFact::Missing { name } => format!("{name} (missing)"),
         known => check::rules_of(known).map_or_else(|_| String::new(), |rules| rules.name),
@@ -107,11 +111,11 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
     VisiobookServiceStatus {
         observed_generation: Some(pass.generation),
         environment: Some(environment),
-        active_revision: pass.serving.map(|serving| serving.revision.clone()),
+        active_revision,
         active_colour: pass.serving.map(|_| decision.colour),
-        version: running
+        version: active
             .map(|revision| image::version(&revision.shape.image))
-            .or_else(|| pass.previous.version.clone().filter(|_| pass.serving.is_some())),
+            .or_else(|| previous.version.clone().filter(|_| pass.serving.is_some())),
         replicas: pass.serving.map_or(0, |serving| serving.status_replicas),
         selector: Some(pod_selector(pass.name, decision.colour)),
         pods: pass

@@ -149,7 +149,7 @@ impl Fleet {
     }
 
     /// Change services one after the other, each until its Deployment has changed: median and 99th percentile.
-    pub async fn change_latencies(&self, count: usize) -> (Duration, Duration) {
+    pub async fn change_latencies(&self, count: usize, services: usize) -> (Duration, Duration) {
         let changed: Arc<Mutex<tokio::sync::mpsc::UnboundedReceiver<(String, String)>>> = {
             let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
             let deployments: Api<Deployment> = Api::all(self.client.clone());
@@ -177,7 +177,7 @@ impl Fleet {
         let mut latencies = Vec::new();
         let mut changed = changed.lock().await;
         for index in 0..count {
-            let (namespace, name) = place(index * 5 % 1000);
+            let (namespace, name) = place(index * 5 % services);
             let value = format!("changed-{index}");
             let patch = json!({ "spec": { "env": { "A": value } } });
             let started = Instant::now();

@@ -59,7 +59,7 @@ async fn main() {
     say("operator with all services", format!("{thousand:.1} MiB"));
 
     // From the change of a resource to its patched Deployment.
-    let latencies = fleet.change_latencies(200).await;
+    let latencies = fleet.change_latencies(200, services).await;
     say("change to patched Deployment", format!("p50 {:?}, p99 {:?}", latencies.0, latencies.1));
     tokio::time::sleep(Duration::from_secs(5)).await;
 

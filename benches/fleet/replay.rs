@@ -46,6 +46,9 @@ pub async fn record(fleet: &Fleet, services: usize) -> Vec<Recorded> {
             };
             let mut value = serde_json::to_value(&object).expect("json");
             value.as_object_mut().expect("object").remove("status");
+            // Items of a list do not say what they are.
+            value["apiVersion"] = kind.api_version().into();
+            value["kind"] = kind.as_str().into();
             if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.remove("clusterIP");
                 spec.remove("clusterIPs");

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # A cluster that already exists: the context must be named, so that no test meets a cluster by accident.
 
-STATE=${VISIOBOOK_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/visiobook/current}
+# Not VISIOBOOK_STATE, which may be set for a local cluster that must not lose its files to this one.
+STATE=${XDG_STATE_HOME:-$HOME/.local/state}/visiobook/current
 
 need_context() {
   [ -n "${CLUSTER_CONTEXT:-}" ] || die "name the context to use: CLUSTER=current CLUSTER_CONTEXT=... (see 'kubectl config get-contexts')"
@@ -10,10 +11,11 @@ need_context() {
 # A kubeconfig of one context: nothing below can stray to another cluster.
 cluster_up() {
   need_context
-  mkdir -p "$STATE"
-  (umask 077 && kubectl config view --minify --flatten --context "$CLUSTER_CONTEXT" >"$STATE/kubeconfig.new") ||
+  local context
+  context=$(kubectl config view --minify --flatten --context "$CLUSTER_CONTEXT") ||
     die "there is no context '$CLUSTER_CONTEXT'; see 'kubectl config get-contexts'"
-  mv "$STATE/kubeconfig.new" "$STATE/kubeconfig"
+  mkdir -p "$STATE"
+  (umask 077 && echo "$context" >"$STATE/kubeconfig")
   kubectl --kubeconfig "$STATE/kubeconfig" version >/dev/null ||
     die "the cluster of context '$CLUSTER_CONTEXT' does not answer"
   say "using the cluster of context $CLUSTER_CONTEXT"
@@ -27,8 +29,7 @@ cluster_kubeconfig() { echo "$STATE/kubeconfig"; }
 
 # The cluster is not ours: only the copied kubeconfig goes.
 cluster_down() {
-  rm -f "$STATE/kubeconfig"
-  rmdir -p "$STATE" 2>/dev/null || true
+  rm -rf "$STATE"
 }
 
 cluster_status() {

@@ -2,7 +2,8 @@
 # A cluster in a container engine, for machines that have one. DRY_RUN=1 prints the commands instead.
 
 KIND_NAME=${KIND_NAME:-visiobook}
-STATE=${VISIOBOOK_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/visiobook/kind}
+# Not VISIOBOOK_STATE, which may be set for a local cluster that must not lose its files to this one.
+STATE=${XDG_STATE_HOME:-$HOME/.local/state}/visiobook/kind
 
 run() {
   if [ -n "${DRY_RUN:-}" ]; then
@@ -21,7 +22,7 @@ kind_exists() { [ -z "${DRY_RUN:-}" ] && kind get clusters 2>/dev/null | grep -q
 
 cluster_up() {
   need_kind
-  mkdir -p "$STATE"
+  run mkdir -p "$STATE"
   if kind_exists; then
     run kind export kubeconfig --name "$KIND_NAME" --kubeconfig "$STATE/kubeconfig"
   else
@@ -41,8 +42,7 @@ cluster_kubeconfig() { echo "$STATE/kubeconfig"; }
 cluster_down() {
   need_kind
   run kind delete cluster --name "$KIND_NAME" --kubeconfig "$STATE/kubeconfig"
-  rm -f "$STATE/kubeconfig"
-  rmdir -p "$STATE" 2>/dev/null || true
+  run rm -rf "$STATE"
 }
 
 cluster_status() { run kubectl --kubeconfig "$STATE/kubeconfig" get nodes; }

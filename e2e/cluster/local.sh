@@ -17,6 +17,8 @@ SERVICES=198.19.0.0/16
 # shellcheck disable=SC2034 # certificates.sh names it
 API_SERVICE_IP=198.19.0.1
 PAUSE_IMAGE=visiobook.local/pause:1
+# Says that the state folder is ours to delete.
+MARK=.visiobook-cluster
 
 # In starting order. kwok starts with the first simulated node.
 COMPONENTS=(containerd etcd apiserver controller-manager scheduler kubelet proxy coredns metrics-server)
@@ -255,6 +257,8 @@ clean() {
   done
   rm -f /var/lib/kubelet/device-plugins/kubelet.sock
   rmdir /var/log/containers /var/lib/cni/{results,} /var/lib/kubelet/{device-plugins,} 2>/dev/null || true
+  # The mark goes last: without it the next run would take the rest for somebody else's.
+  [ ! -d "$STATE" ] || find "$STATE" -xdev -mindepth 1 ! -path "$STATE/$MARK" -delete
   rm -rf --one-file-system "$STATE"
 }
 
@@ -277,6 +281,9 @@ prepare() {
   mkdir -p "$CACHE"
   exec 8>"$CACHE/local-cluster.lock"
   flock 8
+  if [ -d "$STATE" ] && [ ! -e "$STATE/$MARK" ] && [ -n "$(ls -A "$STATE")" ]; then
+    die "VISIOBOOK_STATE=$STATE holds other files, which would be lost; name an empty or new folder"
+  fi
   if other=$(foreign_cluster); then
     die "another local cluster is up; take it down first: VISIOBOOK_STATE=$other $HERE/cluster down"
   fi
@@ -297,6 +304,7 @@ cluster_up() {
     clean
   fi
   mkdir -p "$STATE"
+  touch "$STATE/$MARK"
   say "starting the control plane"
   make_network
   write_configs

@@ -27,7 +27,8 @@ async fn template(site: &Site) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_configuration_is_a_new_config_map_and_a_new_revision_and_going_back_finds_the_old_ones() {
+async fn a_change_of_configuration_is_a_new_config_map_and_a_new_revision_and_going_back_finds_the_old_ones()
+{
     let site = Site::new("config", json!({ "type": "development" })).await;
     site.apply("users", colour("red")).await;
     let first = revision(&site.ready("users").await);
@@ -46,13 +47,20 @@ async fn a_change_of_configuration_is_a_new_config_map_and_a_new_revision_and_go
     }
     let uses: Vec<bool> = maps.iter().map(|map| first_template.to_string().contains(map)).collect();
     assert_eq!(uses.iter().filter(|uses| **uses).count(), 1);
-    assert!(!template(&site).await.to_string().contains(&first_map), "the new pods read the old configuration");
+    assert!(
+        !template(&site).await.to_string().contains(&first_map),
+        "the new pods read the old configuration"
+    );
 
     site.apply("users", colour("red")).await;
     assert_eq!(revision(&site.ready("users").await), first, "the same spec is another revision");
     assert_eq!(template(&site).await, first_template);
     let again = site.existing(Kind::ControllerRevision, &format!("users-{first}")).await;
-    assert_eq!((&again["metadata"]["uid"], &again["data"]), (&stored["metadata"]["uid"], &stored["data"]), "it was stored anew");
+    assert_eq!(
+        (&again["metadata"]["uid"], &again["data"]),
+        (&stored["metadata"]["uid"], &stored["data"]),
+        "it was stored anew"
+    );
     assert_eq!(names(&site, Kind::ControllerRevision).await.len(), 2);
 }
 
@@ -69,7 +77,11 @@ async fn five_old_revisions_are_kept_with_their_configuration_and_no_more() {
     for release in 0..8 {
         site.apply("users", spec(release)).await;
         let now = revision(&site.ready("users").await);
-        let map = names(&site, Kind::ConfigMap).await.into_iter().find(|map| !maps.contains(map)).expect("a new ConfigMap");
+        let map = names(&site, Kind::ConfigMap)
+            .await
+            .into_iter()
+            .find(|map| !maps.contains(map))
+            .expect("a new ConfigMap");
         revisions.push(format!("users-{now}"));
         maps.push(map);
     }
@@ -85,7 +97,10 @@ async fn five_old_revisions_are_kept_with_their_configuration_and_no_more() {
     site.apply("users", spec(8)).await;
     site.ready("users").await;
     let kept = names(&site, Kind::ControllerRevision).await;
-    assert!(kept.len() == 6 && !kept.contains(&revisions[2]) && kept.contains(&revisions[3]), "{kept:?} of {revisions:?}");
+    assert!(
+        kept.len() == 6 && !kept.contains(&revisions[2]) && kept.contains(&revisions[3]),
+        "{kept:?} of {revisions:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

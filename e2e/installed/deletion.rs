@@ -37,8 +37,14 @@ async fn t24_a_deletion_in_the_foreground_ends_too() {
     let site = Site::new("foreground", json!({ "type": "development" })).await;
     site.apply("users", quick(json!({}))).await;
     site.ready("users").await;
-    kubectl(&["delete", "vbs", "users", "-n", &site.namespace, "--cascade=foreground", "--timeout=60s"], None);
-    assert!(site.child(Kind::Deployment, "users-blue").await.is_none(), "the foreground deletion left the Deployment");
+    kubectl(
+        &["delete", "vbs", "users", "-n", &site.namespace, "--cascade=foreground", "--timeout=60s"],
+        None,
+    );
+    assert!(
+        site.child(Kind::Deployment, "users-blue").await.is_none(),
+        "the foreground deletion left the Deployment"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

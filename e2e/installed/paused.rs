@@ -17,15 +17,22 @@ async fn a_paused_service_is_not_written_to_and_says_so_until_it_goes_on() {
     assert!(is(&service, "Ready", "True") && is(&service, "Reconciling", "False"), "{:?}", service.status);
 
     // Neither a change by hand, nor a lost child, nor a new version makes it write.
-    let label = json!([{ "op": "add", "path": "/metadata/labels/app.kubernetes.io~1name", "value": "intruded" }]);
+    let label =
+        json!([{ "op": "add", "path": "/metadata/labels/app.kubernetes.io~1name", "value": "intruded" }]);
     site.meddle(Kind::ServiceAccount, "users", label).await.expect("changed");
-    site.children(Kind::PodDisruptionBudget).delete("users-blue", &DeleteParams::default()).await.expect("deleted");
+    site.children(Kind::PodDisruptionBudget)
+        .delete("users-blue", &DeleteParams::default())
+        .await
+        .expect("deleted");
     site.apply("users", quick(json!({ "paused": true, "env": { "RELEASE": "2" } }))).await;
     site.condition("users", "Paused", "True", "SpecPaused").await;
     site.stays_untouched("users", 4).await;
     let account = site.existing(Kind::ServiceAccount, "users").await;
     assert_eq!(account["metadata"]["labels"]["app.kubernetes.io/name"], "intruded");
-    assert!(site.child(Kind::PodDisruptionBudget, "users-blue").await.is_none(), "it writes while it is paused");
+    assert!(
+        site.child(Kind::PodDisruptionBudget, "users-blue").await.is_none(),
+        "it writes while it is paused"
+    );
     let told = events(&site, "users").await;
     assert!(told.iter().any(|event| event.starts_with("Paused:")), "{told:?}");
     assert!(!told.iter().any(|event| event.starts_with("DriftRepaired")), "{told:?}");
@@ -42,7 +49,9 @@ async fn a_paused_service_is_not_written_to_and_says_so_until_it_goes_on() {
     .await;
     let service = site.ready("users").await;
     assert!(is(&service, "Paused", "False"), "{:?}", service.status);
-    let revision = |service: &visiobook::api::VisiobookService| service.status.as_ref().and_then(|status| status.active_revision.clone());
+    let revision = |service: &visiobook::api::VisiobookService| {
+        service.status.as_ref().and_then(|status| status.active_revision.clone())
+    };
     assert_ne!(revision(&service), revision(&before), "what changed while it was paused never arrived");
 }
 

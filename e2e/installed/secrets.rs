@@ -40,16 +40,24 @@ async fn templates(site: &Site, name: &str) -> String {
 async fn a_missing_secret_then_a_missing_key_hold_a_service_back_until_they_arrive() {
     let site = Site::new("missing", json!({ "type": "development" })).await;
     site.apply("users", quick(reads("API_TOKEN", "tokens", "api"))).await;
-    let service = site.until("users", "the missing Secret to be named", |service| held(service, "Secret \"tokens\"")).await;
+    let service = site
+        .until("users", "the missing Secret to be named", |service| held(service, "Secret \"tokens\""))
+        .await;
     let told = message(&service, "SecretsResolved");
     for word in ["spec.secrets.API_TOKEN", "create it, with key \"api\"", "[secret-exists]"] {
         assert!(told.contains(word), "no {word} in: {told}");
     }
-    assert!(is(&service, "Ready", "False") && is(&service, "Accepted", "True") && is(&service, "Stalled", "False"));
+    assert!(
+        is(&service, "Ready", "False")
+            && is(&service, "Accepted", "True")
+            && is(&service, "Stalled", "False")
+    );
     assert!(site.child(Kind::Deployment, "users-blue").await.is_none(), "it starts without its secret");
 
     site.secret("tokens", &[("other", "value")]).await;
-    let service = site.until("users", "the missing key to be named", |service| held(service, "key \"api\" of Secret")).await;
+    let service = site
+        .until("users", "the missing key to be named", |service| held(service, "key \"api\" of Secret"))
+        .await;
     assert!(message(&service, "SecretsResolved").contains("[secret-key-exists]"), "{:?}", service.status);
 
     site.secret("tokens", &[("other", "value"), ("api", "value")]).await;
@@ -87,14 +95,19 @@ async fn a_running_service_goes_on_when_its_secret_is_deleted_and_when_it_comes_
 
     let secrets: Api<Secret> = Api::namespaced(site.client.clone(), &site.namespace);
     secrets.delete("tokens", &DeleteParams::default()).await.expect("deleted");
-    let service = site.until("users", "the loss to be told", |service| held(service, "Secret \"tokens\"")).await;
+    let service =
+        site.until("users", "the loss to be told", |service| held(service, "Secret \"tokens\"")).await;
     assert!(is(&service, "Ready", "True"), "{:?}", service.status);
     site.stays_untouched("users", 2).await;
 
     site.secret("tokens", &[("api", "value")]).await;
     assert!(seconds_until_resolved(&site, "users").await < 5.0);
     let service = site.ready("users").await;
-    assert_eq!((revision(&service), site.pod_uids("users").await), (revision(&before), pods), "pods were replaced");
+    assert_eq!(
+        (revision(&service), site.pod_uids("users").await),
+        (revision(&before), pods),
+        "pods were replaced"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +150,8 @@ async fn a_rotated_secret_replaces_the_pods_once_within_the_budget_and_is_no_new
     site.stays_untouched("users", 4).await;
     assert_eq!(site.pod_uids("users").await, replaced, "pods were replaced twice");
     assert_eq!(templates(&site, "users").await, "\"2\"");
-    let revisions = site.children(Kind::ControllerRevision).list(&Default::default()).await.expect("revisions");
+    let revisions =
+        site.children(Kind::ControllerRevision).list(&Default::default()).await.expect("revisions");
     assert_eq!(revisions.items.len(), 1, "{:?}", revisions.items);
     let told = events(&site, "users").await;
     assert_eq!(told.iter().filter(|event| event.starts_with("SecretsRotated")).count(), 1, "{told:?}");
@@ -145,11 +159,13 @@ async fn a_rotated_secret_replaces_the_pods_once_within_the_budget_and_is_no_new
 
 #[tokio::test(flavor = "multi_thread")]
 async fn production_holds_back_a_jwt_secret_of_31_characters() {
-    let environment = json!({ "type": "production", "defaults": { "replicas": 1, "autoscaling": { "enabled": false } } });
+    let environment =
+        json!({ "type": "production", "defaults": { "replicas": 1, "autoscaling": { "enabled": false } } });
     let site = Site::new("short", environment).await;
     site.secret("jwt", &[("secret", &"x".repeat(31))]).await;
     site.apply("users", quick(reads("JWT_SECRET", "jwt", "secret"))).await;
-    let service = site.until("users", "the length to be told", |service| held(service, "[secret-length]")).await;
+    let service =
+        site.until("users", "the length to be told", |service| held(service, "[secret-length]")).await;
     let told = message(&service, "SecretsResolved");
     assert!(told.contains("has 31 characters and needs at least 32"), "{told}");
     assert!(site.child(Kind::Deployment, "users-blue").await.is_none(), "it starts all the same");
@@ -177,12 +193,14 @@ async fn no_value_of_a_secret_is_ever_shown() {
     })
     .await;
 
-    let mut seen: Vec<String> = site.all_children("users").await.iter().map(|(_, child)| child.to_string()).collect();
+    let mut seen: Vec<String> =
+        site.all_children("users").await.iter().map(|(_, child)| child.to_string()).collect();
     assert!(seen.len() >= 6, "children are missing");
     let own = site.services().get("users").await.expect("service");
     seen.push(serde_json::to_string(&own).expect("json"));
     seen.extend(events(&site, "users").await);
-    let logs = kubectl(&["logs", "-n", "visiobook-system", "deployment/visiobook-operator", "--since=10m"], None);
+    let logs =
+        kubectl(&["logs", "-n", "visiobook-system", "deployment/visiobook-operator", "--since=10m"], None);
     assert!(logs.contains(&site.namespace), "the operator logs nothing of this namespace");
     seen.push(logs);
     for value in values {
@@ -210,7 +228,10 @@ async fn a_secret_of_another_service_concerns_nobody_else() {
     })
     .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!((templates(&site, "projects").await.as_str(), site.pod_uids("projects").await), ("\"1\"", pods));
+    assert_eq!(
+        (templates(&site, "projects").await.as_str(), site.pod_uids("projects").await),
+        ("\"1\"", pods)
+    );
 }
 
 /// As the API server would show it.

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use visiobook::api::VisiobookService;
 
-use crate::support::{PATIENCE, STANDIN, Site};
+use crate::support::{PATIENCE, STANDIN, Site, is, observed};
 
 /// A service with every child that there is.
 pub fn first_spec() -> Value {
@@ -38,6 +39,8 @@ pub async fn secret(site: &Site) {
 /// Everything of a service that does not depend on when and where it was made.
 pub async fn of(site: &Site, name: &str) -> Value {
     let service = site.services().get_opt(name).await.expect("service");
+    let uid =
+        service.as_ref().and_then(|service| service.metadata.uid.clone()).unwrap_or_else(|| "none".into());
     let mut objects = vec![serde_json::to_value(service).expect("json")];
     for (_, mut child) in site.all_children(name).await {
         // Other controllers' business.
@@ -46,7 +49,7 @@ pub async fn of(site: &Site, name: &str) -> Value {
     }
     objects.iter_mut().for_each(strip);
     let text = Value::Array(objects).to_string();
-    let text = text.replace(name, "NAME").replace(&site.namespace, "NAMESPACE");
+    let text = text.replace(name, "NAME").replace(&site.namespace, "NAMESPACE").replace(&uid, "UID");
     serde_json::from_str(&text).expect("json")
 }
 
@@ -64,14 +67,13 @@ fn strip(object: &mut Value) {
         entries.iter_mut().filter_map(Value::as_object_mut).for_each(|entry| drop(entry.remove("time")));
         entries.sort_by_key(|entry| entry["manager"].to_string() + &entry["subresource"].to_string());
     }
-    for owner in metadata.get_mut("ownerReferences").and_then(Value::as_array_mut).into_iter().flatten() {
-        owner.as_object_mut().expect("owner").remove("uid");
-    }
     if let Some(spec) = object["spec"].as_object_mut().filter(|_| !service) {
         spec.remove("clusterIP");
         spec.remove("clusterIPs");
     }
-    for condition in object.pointer_mut("/status/conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+    for condition in
+        object.pointer_mut("/status/conditions").and_then(Value::as_array_mut).into_iter().flatten()
+    {
         condition.as_object_mut().expect("condition").remove("lastTransitionTime");
     }
 }
@@ -84,9 +86,21 @@ pub async fn until(site: &Site, name: &str, wanted: &Value, when: &str) {
         if found == *wanted {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "{when}: {name} differs:\n{}", differences(wanted, &found).join("\n"));
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{when}: {name} differs:\n{}",
+            differences(wanted, &found).join("\n")
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Wait until a service is settled and well.
+pub async fn settled(site: &Site, name: &str) {
+    let well = |service: &VisiobookService| {
+        is(service, "Ready", "True") && is(service, "Reconciling", "False") && is(service, "Stalled", "False") && observed(service)
+    };
+    site.until(name, "settled and well", well).await;
 }
 
 /// Hold a service against a state at once.
@@ -111,7 +125,10 @@ pub fn differences(wanted: &Value, found: &Value) -> Vec<String> {
             }
             (Value::Array(one), Value::Array(other)) if one.iter().any(|item| item["kind"].is_string()) => {
                 let names = |items: &[Value]| -> Vec<String> {
-                    items.iter().map(|item| format!("{} {}", item["kind"], item["metadata"]["name"])).collect()
+                    items
+                        .iter()
+                        .map(|item| format!("{} {}", item["kind"], item["metadata"]["name"]))
+                        .collect()
                 };
                 told.push(format!("{path}: {:?} -> {:?}", names(one), names(other)));
             }

@@ -56,7 +56,9 @@ impl Field {
         if self.is_item && !self.shown.contains("ownerReferences") {
             return vec![remove];
         }
-        let replaced = others(value).into_iter().map(|other| json!([{ "op": "replace", "path": pointer, "value": other }]));
+        let replaced = others(value)
+            .into_iter()
+            .map(|other| json!([{ "op": "replace", "path": pointer, "value": other }]));
         replaced.chain([remove]).collect()
     }
 }
@@ -86,7 +88,9 @@ fn walk(node: &Value, steps: &mut Vec<Step>, shown: String, fields: &mut Vec<Fie
     for (element, below) in members {
         let (step, shown) = match element.split_once(':') {
             Some(("f", name)) if key.as_ref().is_some_and(|key| key.contains_key(name)) => continue,
-            Some(("f", name)) if name.contains('.') => (Step::Member(name.into()), format!("{shown}[{name}]")),
+            Some(("f", name)) if name.contains('.') => {
+                (Step::Member(name.into()), format!("{shown}[{name}]"))
+            }
             Some(("f", name)) if shown.is_empty() => (Step::Member(name.into()), name.into()),
             Some(("f", name)) => (Step::Member(name.into()), format!("{shown}.{name}")),
             Some(("k", key)) => {
@@ -116,7 +120,22 @@ fn others(value: &Value) -> Vec<Value> {
         }
         Value::String(text) => {
             // Words of enumerations, then quantities, paths and names.
-            let words = ["UDP", "HTTPS", "Always", "Unconfined", "NodePort", "NotIn", "IfHealthyBudget", "Exists", "PreferNoSchedule", "ScheduleAnyway", "11m", "77Mi", "/intruded", "intruded"];
+            let words = [
+                "UDP",
+                "HTTPS",
+                "Always",
+                "Unconfined",
+                "NodePort",
+                "NotIn",
+                "IfHealthyBudget",
+                "Exists",
+                "PreferNoSchedule",
+                "ScheduleAnyway",
+                "11m",
+                "77Mi",
+                "/intruded",
+                "intruded",
+            ];
             let fitting = words.into_iter().filter(|word| word != text).map(Value::from);
             [Value::from(format!("{text}-intruded"))].into_iter().chain(fitting).collect()
         }
@@ -143,11 +162,11 @@ fn others(value: &Value) -> Vec<Value> {
                     Value::Object(members)
                 }));
             }
-            // A selector takes more labels, and room of the pod's own more memory.
-            for (name, more) in [("matchLabels", json!({ "intruded": "x" })), ("medium", json!("Memory"))] {
-                let mut value = value.clone();
-                visiobook::plan::merge(&mut value, json!({ name: more }));
-                changed.push(value);
+            // A selector takes more labels.
+            let mut more = members.clone();
+            if let Some(Value::Object(labels)) = more.get_mut("matchLabels") {
+                labels.insert("intruded".into(), json!("x"));
+                changed.push(Value::Object(more));
             }
             changed
         }

@@ -41,7 +41,8 @@ impl Site {
         let labels = format!("{}={service},{}={}", names::NAME, names::MANAGED_BY, names::MANAGED_BY_VALUE);
         let mut children = Vec::new();
         for kind in Kind::ALL {
-            let list = self.children(kind).list(&ListParams::default().labels(&labels)).await.expect("children");
+            let list =
+                self.children(kind).list(&ListParams::default().labels(&labels)).await.expect("children");
             for child in list.items {
                 children.push((kind, serde_json::to_value(child).expect("json")));
             }
@@ -58,19 +59,26 @@ impl Site {
     pub async fn secret(&self, name: &str, values: &[(&str, &str)]) {
         let data: serde_json::Map<String, Value> =
             values.iter().map(|(key, value)| (key.to_string(), Value::from(*value))).collect();
-        let object = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+        let object =
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = PatchParams::apply("vault").force();
         secrets.patch(name, &params, &Patch::Apply(&object)).await.expect("secret");
     }
 
-    /// What changes with every write to the service or to one of its children.
+    /// What changes with every write to the service, and with every write to a child beyond its status, which is
+    /// Kubernetes' own.
     pub async fn versions(&self, service: &str) -> Vec<String> {
         let own = self.services().get(service).await.expect("service");
-        let mut versions = vec![format!("VisiobookService {service} {}", own.resource_version().unwrap_or_default())];
-        for (kind, child) in self.all_children(service).await {
-            let meta = &child["metadata"];
-            versions.push(format!("{} {} {}", kind.as_str(), meta["name"], meta["resourceVersion"]));
+        let mut versions =
+            vec![format!("VisiobookService {service} {}", own.resource_version().unwrap_or_default())];
+        for (_, mut child) in self.all_children(service).await {
+            child["status"] = Value::Null;
+            child["metadata"]["resourceVersion"] = Value::Null;
+            if let Some(entries) = child["metadata"]["managedFields"].as_array_mut() {
+                entries.retain(|entry| entry["subresource"] != "status");
+            }
+            versions.push(child.to_string());
         }
         versions
     }
@@ -91,6 +99,7 @@ pub async fn metrics(client: &kube::Client) -> String {
 
 /// The sum of a metric's series whose labels contain a text.
 pub fn sum(metrics: &str, name: &str, labels: &str) -> f64 {
-    let series = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
+    let series =
+        metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
     series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

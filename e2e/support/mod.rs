@@ -1,10 +1,10 @@
 //! What the tests stand on: a client, a namespace of each test's own, and waiting.
 
+mod fields;
 mod kubectl;
+mod look;
 pub mod operator;
 pub mod proxy;
-mod fields;
-mod look;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use visiobook::api::kinds::Kind;
 use visiobook::api::{VisiobookEnvironment, VisiobookService};
 use visiobook::apply::resource;
 
-pub use kubectl::{kubectl, try_kubectl};
 pub use fields::{Field, owned};
+pub use kubectl::{kubectl, try_kubectl};
 pub use look::{INTRUDER, metrics, sum};
 
 /// A small stand-in for the seeds' images, which are not public.
@@ -64,15 +64,22 @@ impl Site {
     /// Set or remove the label that names the environment.
     pub async fn label(&self, environment: Option<&str>) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let patch = json!({ "metadata": { "labels": { "platform.visiobook.com/environment": environment } } });
-        namespaces.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("label");
+        let patch =
+            json!({ "metadata": { "labels": { "platform.visiobook.com/environment": environment } } });
+        namespaces
+            .patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .expect("label");
     }
 
     /// Make or change an environment.
     pub async fn environment(&self, name: &str, spec: Value) {
         let object = json!({ "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookEnvironment", "metadata": { "name": name }, "spec": spec });
         let environments: Api<VisiobookEnvironment> = Api::all(self.client.clone());
-        environments.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await.expect("environment");
+        environments
+            .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object))
+            .await
+            .expect("environment");
     }
 
     /// The services of this namespace.
@@ -97,7 +104,9 @@ impl Site {
             "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
             "metadata": { "name": name, "namespace": self.namespace }, "spec": spec,
         });
-        self.services().patch(name, &PatchParams::apply("team").force().validation_strict(), &Patch::Apply(&object)).await
+        self.services()
+            .patch(name, &PatchParams::apply("team").force().validation_strict(), &Patch::Apply(&object))
+            .await
     }
 
     /// Apply a service that must be admitted.
@@ -107,11 +116,19 @@ impl Site {
 
     /// Apply any object in this namespace.
     pub async fn apply_object(&self, object: Value) {
-        kubectl(&["apply", "--server-side", "--force-conflicts", "-n", &self.namespace, "-f", "-"], Some(&object.to_string()));
+        kubectl(
+            &["apply", "--server-side", "--force-conflicts", "-n", &self.namespace, "-f", "-"],
+            Some(&object.to_string()),
+        );
     }
 
     /// Wait until a service says what the test waits for.
-    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&VisiobookService) -> bool) -> VisiobookService {
+    pub async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&VisiobookService) -> bool,
+    ) -> VisiobookService {
         let services = self.services();
         eventually(what, || async {
             let service = services.get_opt(name).await.ok().flatten();
@@ -125,13 +142,17 @@ impl Site {
 
     /// Wait until a service is ready, settled, and that of its current spec.
     pub async fn ready(&self, name: &str) -> VisiobookService {
-        self.until(name, "ready", |service| is(service, "Ready", "True") && is(service, "Reconciling", "False") && observed(service)).await
+        self.until(name, "ready", |service| {
+            is(service, "Ready", "True") && is(service, "Reconciling", "False") && observed(service)
+        })
+        .await
     }
 
     /// Wait for a condition of the current spec.
     pub async fn condition(&self, name: &str, type_: &str, status: &str, reason: &str) -> VisiobookService {
         let holds = |service: &VisiobookService| {
-            observed(service) && conditions(service).any(|c| c.type_ == type_ && c.status == status && c.reason == reason)
+            observed(service)
+                && conditions(service).any(|c| c.type_ == type_ && c.status == status && c.reason == reason)
         };
         self.until(name, &format!("{type_}={status} {reason}"), holds).await
     }
@@ -174,7 +195,10 @@ pub fn is(service: &VisiobookService, type_: &str, status: &str) -> bool {
 
 /// What a condition says.
 pub fn message(service: &VisiobookService, type_: &str) -> String {
-    conditions(service).find(|condition| condition.type_ == type_).map(|c| c.message.clone()).unwrap_or_default()
+    conditions(service)
+        .find(|condition| condition.type_ == type_)
+        .map(|c| c.message.clone())
+        .unwrap_or_default()
 }
 
 /// Whether the status speaks of the current spec.
@@ -188,7 +212,9 @@ pub async fn eventually<T, E: Debug, F: Future<Output = Result<T, E>>>(what: &st
     loop {
         match ask().await {
             Ok(found) => return found,
-            Err(seen) if started.elapsed() > PATIENCE => panic!("waited {PATIENCE:?} for {what}; last seen: {seen:#?}"),
+            Err(seen) if started.elapsed() > PATIENCE => {
+                panic!("waited {PATIENCE:?} for {what}; last seen: {seen:#?}")
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
@@ -201,7 +227,9 @@ pub async fn events(site: &Site, name: &str) -> Vec<String> {
     let list = events.list(&Default::default()).await.expect("events");
     list.items
         .into_iter()
-        .filter(|event| event.regarding.as_ref().is_some_and(|regarding| regarding.name.as_deref() == Some(name)))
+        .filter(|event| {
+            event.regarding.as_ref().is_some_and(|regarding| regarding.name.as_deref() == Some(name))
+        })
         .map(|event| format!("{}: {}", event.reason.unwrap_or_default(), event.note.unwrap_or_default()))
         .collect()
 }
@@ -220,6 +248,7 @@ pub async fn delete_service(site: &Site, name: &str) {
 }
 
 fn rand_suffix() -> u16 {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("clock").subsec_nanos();
+    let nanos =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("clock").subsec_nanos();
     (nanos >> 8) as u16 ^ std::process::id() as u16
 }

@@ -8,17 +8,21 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::proxy::Proxy;
-use super::{Site, eventually, kubectl};
+use super::{PATIENCE, Site, eventually, kubectl};
 
 /// The operator as it is built with these tests.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_visiobook");
@@ -60,7 +64,10 @@ impl Stage {
     pub async fn governed(_: &Calm, name: &str, environment: Value) -> Stage {
         let site = Site::new(name, environment).await;
         site.apply_object(digest_key()).await;
-        site.apply_object(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "operator" } })).await;
+        site.apply_object(
+            json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "operator" } }),
+        )
+        .await;
         for role in shipped_roles(&site.namespace) {
             site.apply_object(role).await;
         }
@@ -134,7 +141,9 @@ impl Stage {
     /// An API server learns of new roles a moment after they are stored.
     async fn wait_for_rights(&self) {
         let kubeconfig: Kubeconfig = serde_json::from_value(self.kubeconfig(None)).expect("kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("config");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("config");
         let reviews: Api<SelfSubjectAccessReview> = Api::all(kube::Client::try_from(config).expect("client"));
         for (group, resource, verb, namespace) in [
             ("", "namespaces", "watch", None),
@@ -148,7 +157,8 @@ impl Stage {
                 namespace: namespace.cloned(),
                 ..ResourceAttributes::default()
             };
-            let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+            let spec =
+                SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
             let review = SelfSubjectAccessReview { spec, ..Default::default() };
             eventually("the operator's rights", || async {
                 let answer = reviews.create(&PostParams::default(), &review).await;
@@ -194,6 +204,10 @@ pub enum Pace {
     Usual,
     /// Within seconds, for tests that wait for it.
     Quick,
+    /// Late, for tests in which the API server is away.
+    Patient,
+    /// As late as installed, but a lease that is given back is taken at once.
+    Eager,
 }
 
 impl Pace {
@@ -201,6 +215,8 @@ impl Pace {
         match self {
             Pace::Usual => ["15", "10", "2"],
             Pace::Quick => ["3", "2", "0.5"],
+            Pace::Patient => ["90", "80", "1"],
+            Pace::Eager => ["15", "10", "0.5"],
         }
     }
 }
@@ -244,7 +260,7 @@ impl Operator {
             if let Some(status) = self.child.try_wait().expect("child") {
                 return status;
             }
-            assert!(started.elapsed() < Duration::from_secs(30), "the operator does not end");
+            assert!(started.elapsed() < PATIENCE, "the operator does not end");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -264,8 +280,19 @@ impl Operator {
     pub async fn leads(&self) {
         eventually("the operator to lead", || async {
             let log = self.log();
-            let leads = |line: &Value| line["message"] == "leading" && line["target"] == "visiobook::operator";
+            let leads =
+                |line: &Value| line["message"] == "leading" && line["target"] == "visiobook::operator";
             if log.iter().any(leads) { Ok(()) } else { Err(log.last().cloned()) }
+        })
+        .await;
+    }
+
+    /// Wait until it stands by.
+    pub async fn waits(&self) {
+        eventually("the standby to wait", || async {
+            let log = self.log();
+            let waits = log.iter().any(|line| line["message"] == "caches are filled; waiting for the lease");
+            if waits { Ok(()) } else { Err(log.last().cloned()) }
         })
         .await;
     }
@@ -273,13 +300,23 @@ impl Operator {
     /// Where it serves health and metrics.
     pub fn admin(&self) -> SocketAddr {
         let log = self.log();
-        let line = log.iter().find(|line| line["message"] == "admin server listens").expect("an admin server");
+        let line =
+            log.iter().find(|line| line["message"] == "admin server listens").expect("an admin server");
         line["address"].as_str().and_then(|address| address.parse().ok()).expect("address")
+    }
+
+    /// What it shows on /metrics.
+    pub async fn metrics(&self) -> String {
+        let (mut connection, mut answer) = (TcpStream::connect(self.admin()).await.expect("admin server"), String::new());
+        connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("request");
+        connection.read_to_string(&mut answer).await.expect("answer");
+        answer.split_once("\r\n\r\n").expect("a body").1.to_string()
     }
 
     /// Memory that it holds, in KiB.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running operator");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running operator");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
     }
@@ -307,9 +344,14 @@ pub fn signal(pid: u32, name: &str) {
 fn cluster() -> kube::config::Cluster {
     let kubeconfig = Kubeconfig::read().expect("KUBECONFIG");
     let current = kubeconfig.current_context.as_deref().expect("a current context");
-    let context = kubeconfig.contexts.iter().find(|named| named.name == current).and_then(|named| named.context.as_ref());
+    let context = kubeconfig
+        .contexts
+        .iter()
+        .find(|named| named.name == current)
+        .and_then(|named| named.context.as_ref());
     let name = &context.expect("context").cluster;
-    let cluster = kubeconfig.clusters.iter().find(|named| named.name == *name).and_then(|named| named.cluster.clone());
+    let cluster =
+        kubeconfig.clusters.iter().find(|named| named.name == *name).and_then(|named| named.cluster.clone());
     cluster.expect("cluster")
 }
 
@@ -346,7 +388,8 @@ fn shipped_roles(namespace: &str) -> Vec<Value> {
 async fn token(site: &Site) -> String {
     let accounts: Api<ServiceAccount> = Api::namespaced(site.client.clone(), &site.namespace);
     let spec = TokenRequestSpec { expiration_seconds: Some(7200), ..TokenRequestSpec::default() };
-    let request = TokenRequest { spec, ..TokenRequest::default() };
-    let answer = accounts.create_token_request("operator", &PostParams::default(), &request).await.expect("token");
-    answer.status.expect("token").token
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let answer =
+        accounts.create_token_request("operator", &PostParams::default(), &request).await.expect("token");
+    answer.status.and_then(|status| status.token).expect("token")
 }

@@ -13,7 +13,9 @@ use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
+use hyper::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use kube::client::{Body, ClientBuilder};
@@ -149,12 +151,17 @@ impl Proxy {
     pub async fn quiet(&self, long: Duration) {
         let started = Instant::now();
         loop {
-            let last = lock(&self.state.calls).all.iter().rev().find(|call| !call.is_upkeep()).map(|call| call.at);
+            let last =
+                lock(&self.state.calls).all.iter().rev().find(|call| !call.is_upkeep()).map(|call| call.at);
             let silent = last.map_or(started, |last| last.max(started)).elapsed();
             if silent >= long {
                 return;
             }
-            assert!(started.elapsed() < super::PATIENCE, "it never falls silent: {:#?}", tail(&self.since(0)));
+            assert!(
+                started.elapsed() < super::PATIENCE,
+                "it never falls silent: {:#?}",
+                tail(&self.since(0))
+            );
             tokio::time::sleep(long - silent).await;
         }
     }
@@ -172,7 +179,8 @@ impl Drop for Proxy {
 /// The last requests, for people.
 pub fn tail(calls: &[Call]) -> Vec<String> {
     let told = calls.iter().filter(|call| !call.is_upkeep());
-    let mut told: Vec<String> = told.map(|call| format!("{} {} -> {}", call.verb, call.path, call.status)).collect();
+    let mut told: Vec<String> =
+        told.map(|call| format!("{} {} -> {}", call.verb, call.path, call.status)).collect();
     told.split_off(told.len().saturating_sub(30))
 }
 
@@ -182,7 +190,9 @@ async fn listen(listener: TcpListener, state: Arc<State>) {
         tokio::spawn(async move {
             let serve = hyper::service::service_fn(move |request| pass(state.clone(), request));
             // An error is a connection that was cut, by a rule or by the operator's end.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), serve).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(connection), serve)
+                .await;
         });
     }
 }
@@ -209,8 +219,10 @@ async fn pass(state: Arc<State>, request: Request<Incoming>) -> Result<Answer, B
 
 fn note(state: &State, request: &Request<Incoming>) -> (usize, Verdict) {
     let uri = request.uri();
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (verb, kind) = calls::classify(request.method(), uri.path(), uri.query().unwrap_or_default(), content_type);
+    let content_type =
+        request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (verb, kind) =
+        calls::classify(request.method(), uri.path(), uri.query().unwrap_or_default(), content_type);
     let rule = lock(&state.rule).clone();
     let mut calls = lock(&state.calls);
     let mut call = Call { write: 0, verb, kind, path: uri.path().to_string(), at: Instant::now(), status: 0 };
@@ -260,7 +272,8 @@ fn answer(status: u16) -> Answer {
     if status == 429 {
         response = response.header(RETRY_AFTER, "1");
     }
-    let body = Full::new(Bytes::from(told.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync();
+    let body =
+        Full::new(Bytes::from(told.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync();
     response.body(body).expect("response")
 }
 
@@ -296,7 +309,9 @@ impl Stream for Late {
             match Pin::new(&mut self.arriving).poll_next(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some((due, part))) => self.next = Some((Box::pin(tokio::time::sleep_until(due.into())), part)),
+                Poll::Ready(Some((due, part))) => {
+                    self.next = Some((Box::pin(tokio::time::sleep_until(due.into())), part))
+                }
             }
         }
         match self.next.as_mut().map(|(due, _)| due.as_mut().poll(context)) {

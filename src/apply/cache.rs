@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Live;
 use crate::api::kinds::Kind;
 use crate::api::names;
+use crate::plan::Owner;
 
 type Key = (Kind, String, String);
 /// The namespace that a watch looks at; `None` for all of them.
@@ -121,10 +122,12 @@ impl Cache {
         self.lock().objects.get(&(kind, namespace.to_string(), name.to_string())).cloned()
     }
 
-    /// Everything that a service controls, in order of kind and name.
-    pub fn owned_by(&self, uid: &str) -> Vec<Arc<Live>> {
+    /// Everything that is a service's, in order of kind and name.
+    pub fn owned_by(&self, owner: &Owner) -> Vec<Arc<Live>> {
         let known = self.lock();
-        known.owned.get(uid).into_iter().flatten().filter_map(|key| known.objects.get(key).cloned()).collect()
+        let names = [owner.uid.clone(), format!("{}/{}", owner.namespace, owner.name)];
+        let keys: BTreeSet<&Key> = names.iter().filter_map(|name| known.owned.get(name)).flatten().collect();
+        keys.into_iter().filter_map(|key| known.objects.get(key).cloned()).collect()
     }
 
     /// Remember that an object is as planned, so that nobody need look until one of the two changes.
@@ -145,8 +148,8 @@ impl Cache {
 impl Known {
     fn insert(&mut self, key: Key, live: Arc<Live>) {
         self.remove(&key);
-        if let Some((uid, _)) = &live.owner {
-            self.owned.entry(uid.clone()).or_default().insert(key.clone());
+        if let Some(owner) = index_of(&live) {
+            self.owned.entry(owner).or_default().insert(key.clone());
         }
         self.objects.insert(key, live);
     }
@@ -159,15 +162,21 @@ impl Known {
 
     fn remove(&mut self, key: &Key) {
         let Some(old) = self.objects.remove(key) else { return };
-        if let Some((uid, _)) = &old.owner
-            && let Some(keys) = self.owned.get_mut(uid)
+        if let Some(owner) = index_of(&old)
+            && let Some(keys) = self.owned.get_mut(&owner)
         {
             keys.remove(key);
             if keys.is_empty() {
-                self.owned.remove(uid);
+                self.owned.remove(&owner);
             }
         }
     }
+}
+
+/// What an object is found by among those of its owner.
+fn index_of(live: &Live) -> Option<String> {
+    let (uid, name) = live.owner.as_ref()?;
+    Some(if uid.is_empty() { format!("{}/{name}", live.namespace) } else { uid.clone() })
 }
 
 fn owner_of(live: &Live) -> Option<(String, String)> {

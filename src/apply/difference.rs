@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use managers::Managers;
-pub use managers::trim;
+pub use managers::{applies, trim};
 use path::{Element, Path};
 
 /// What an apply would do.

@@ -1,11 +1,13 @@
 //! An object as the cluster holds it, in few bytes: thousands of them are kept.
 
-use kube::api::DynamicObject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::api::{DynamicObject, ObjectMeta};
 use serde_json::Value;
 
 use super::difference;
 use crate::api::kinds::Kind;
 use crate::api::names;
+use crate::plan::Owner;
 
 /// An object of ours, or one that stands where ours should.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +24,8 @@ pub struct Live {
     pub resource_version: u64,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// Uid and name of the VisiobookService that controls it.
+    /// Uid and name of the VisiobookService that controls it. The uid is empty where somebody took the reference to
+    /// the owner from an object that we made: it is ours all the same, and the reference is put back.
     pub owner: Option<(String, String)>,
     /// The object, as compact JSON.
     body: Box<[u8]>,
@@ -32,12 +35,12 @@ impl Live {
     /// Keep an object, without what no comparison needs.
     pub fn keep(kind: Kind, object: DynamicObject) -> Live {
         let meta = &object.metadata;
-        let owner = meta
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|owner| owner.controller == Some(true) && owner.kind == "VisiobookService")
-            .map(|owner| (owner.uid.clone(), owner.name.clone()));
+        let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+        let owner = match controller {
+            Some(owner) if owner.kind == "VisiobookService" => Some((owner.uid.clone(), owner.name.clone())),
+            Some(_) => None,
+            None => made_for(meta).map(|name| (String::new(), name)),
+        };
         let (name, namespace) =
             (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
         let uid = meta.uid.clone().unwrap_or_default();
@@ -54,9 +57,10 @@ impl Live {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether a service controls it.
-    pub fn belongs_to(&self, uid: &str) -> bool {
-        self.owner.as_ref().is_some_and(|(owner, _)| owner == uid)
+    /// Whether it is a service's.
+    pub fn belongs_to(&self, owner: &Owner) -> bool {
+        let Some((uid, name)) = &self.owner else { return false };
+        *uid == owner.uid || uid.is_empty() && *name == owner.name && self.namespace == owner.namespace
     }
 
     /// Whether its owner allows a service to take it over.
@@ -77,6 +81,15 @@ impl Live {
             _ => "somebody else".to_string(),
         }
     }
+}
+
+/// The service that we made an object for, as its label tells.
+fn made_for(meta: &ObjectMeta) -> Option<String> {
+    let mut entries = meta.managed_fields.iter().flatten();
+    let ours = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(names::MANAGER) && entry.operation.as_deref() == Some("Apply")
+    };
+    entries.any(ours).then(|| meta.labels.as_ref()?.get(names::NAME).cloned())?
 }
 
 /// A resource version as a number; zero for one that is none.

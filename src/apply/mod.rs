@@ -11,7 +11,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
-pub use difference::{Change, ChangeKind, Difference, compare, trim};
+pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};
@@ -35,6 +35,10 @@ pub async fn apply(
 ) -> Result<(), Error> {
     let mut first_error = None;
     for group in plan.objects.chunk_by(|a, b| a.kind == b.kind && a.name == b.name) {
+        // A name that is taken refuses the change: its pods would use what is somebody else's.
+        if matches!(first_error, Some(Error::Taken { .. })) && group[0].kind == Kind::Deployment {
+            continue;
+        }
         if let Err(error) = apply_group(writer, cache, owner, group, applied).await {
             // One child that is refused must not hold back the others, but a write that lost its claim ends the pass.
             if error.ends_pass() {
@@ -48,7 +52,7 @@ pub async fn apply(
     }
     let planned: BTreeSet<(Kind, &str)> =
         plan.objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
-    for live in cache.owned_by(&owner.uid) {
+    for live in cache.owned_by(owner) {
         let known = planned.contains(&(live.kind, live.name.as_str()))
             || plan.keep.contains(&(live.kind, live.name.clone()));
         if !known && !live.terminating {
@@ -71,7 +75,7 @@ async fn apply_group(
     let key = (last.kind, last.name.clone());
     let mut live = cache.get(last.kind, &owner.namespace, &last.name);
     if let Some(found) = &live
-        && !found.belongs_to(&owner.uid)
+        && !found.belongs_to(owner)
         && !found.may_be_adopted()
     {
         return Err(Error::Taken { kind: last.kind, name: last.name.clone(), by: found.owner_name() });
@@ -88,11 +92,28 @@ async fn apply_group(
                 applied.created.push(key.clone());
                 live = Some(created);
             }
-            Err(Error::Exists { .. }) => live = Some(writer.claim(cache, owner, last).await?),
+            Err(Error::Exists { .. }) => {
+                let found = writer.claim(cache, owner, last).await?;
+                if found.belongs_to(owner) && !found.terminating {
+                    // Ours, and no watch has shown it: what was decided without it may be wrong.
+                    return Err(Error::Conflict { kind: key.0, name: key.1 });
+                }
+                live = Some(found);
+            }
             Err(error) => return Err(error),
         }
     }
     let Some(mut live) = live else { return Ok(()) };
+    if !is_new && is_unfinished(&live, group) {
+        // Its creator did not live to write the general part, so only the first manager holds what that part lists,
+        // and must not give it up yet. The creation goes on where it ended.
+        let seed = seed(group);
+        if let Difference::Differs(_) = compare(&seed.object, &live.json(), seed.manager) {
+            live = writer.update(cache, &live, &seed).await?;
+        }
+        applied.updated.push(key.clone());
+        is_new = true;
+    }
     let mut differences: BTreeMap<usize, (String, Vec<Change>)> = BTreeMap::new();
     for (index, planned) in group.iter().enumerate() {
         let plan = check::digest(&planned.object);
@@ -164,6 +185,13 @@ fn drift(planned: &Planned, change: &Change, was_settled: bool) -> Option<Drift>
         ChangeKind::Planned | ChangeKind::Orphan => return None,
     };
     Some(Drift { kind: planned.kind, name: planned.name.clone(), path: change.path.clone(), manager })
+}
+
+/// Whether an object was created by its first manager and never written by the general one.
+fn is_unfinished(live: &Live, group: &[Planned]) -> bool {
+    let first = group[0].manager;
+    let object = live.json();
+    first != names::MANAGER && applies(&object, first) && !applies(&object, names::MANAGER)
 }
 
 /// The first write of an object: all its parts at once, under the manager of the first.

@@ -9,6 +9,7 @@ use super::{Cache, Error, Live, Secrets};
 use crate::api::VisiobookService;
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
+use crate::check;
 use crate::facts::{DeploymentFact, EnvironmentFact, Facts, RevisionFact, SecretKey};
 use crate::plan::Owner;
 
@@ -29,26 +30,27 @@ pub async fn observe(
     service: &VisiobookService,
     surroundings: Surroundings,
 ) -> Result<Facts, Error> {
-    let owned = cache.owned_by(&owner.uid);
+    let owned = cache.owned_by(owner);
     let deployments = deployments(cache, owner);
     let revisions: Vec<RevisionFact> = owned
         .iter()
         .filter(|live| live.kind == Kind::ControllerRevision)
-        .filter_map(|live| revision(live))
+        .filter_map(|live| revision(live, owner))
         .collect();
     let selected = cache
         .get(Kind::Service, &owner.namespace, &owner.name)
-        .filter(|live| live.belongs_to(&owner.uid))
+        .filter(|live| live.belongs_to(owner))
         .and_then(|live| Colour::parse(text(&live.json(), "/spec/selector/version")?));
     let autoscaler_problem = cache
         .get(Kind::HorizontalPodAutoscaler, &owner.namespace, &owner.name)
-        .filter(|live| live.belongs_to(&owner.uid))
+        .filter(|live| live.belongs_to(owner))
         .and_then(|live| autoscaler_problem(&live.json()));
     let references = references(service, &revisions, &deployments);
     Ok(Facts {
         environment: surroundings.environment,
         secrets: secrets.look(&owner.namespace, &references).await?,
         deployments,
+        recorded: service.status.as_ref().and_then(|status| status.active_colour),
         selected,
         revisions,
         replicas_applied_by: surroundings.replicas_applied_by,
@@ -79,7 +81,7 @@ pub fn deployments(cache: &Cache, owner: &Owner) -> BTreeMap<Colour, DeploymentF
         .filter_map(|colour| {
             let live =
                 cache.get(Kind::Deployment, &owner.namespace, &names::coloured(&owner.name, colour))?;
-            live.belongs_to(&owner.uid).then(|| (colour, deployment(&live.json())))
+            live.belongs_to(owner).then(|| (colour, deployment(&live.json())))
         })
         .collect()
 }
@@ -107,15 +109,19 @@ fn deployment(value: &Value) -> DeploymentFact {
         problem: problem.and_then(|condition| condition["message"].as_str()).map(str::to_string),
         deadline_exceeded: stuck.is_some_and(|condition| condition["reason"] == "ProgressDeadlineExceeded"),
         secrets_digest: annotation("/metadata/annotations", names::SECRETS_DIGEST),
-        secrets_rotation: annotation("/spec/template/metadata/annotations", names::SECRETS_ROTATION),
+        secrets_rotation: ["/metadata/annotations", "/spec/template/metadata/annotations"]
+            .into_iter()
+            .filter_map(|path| annotation(path, names::SECRETS_ROTATION))
+            .find(|mark| check::is_digest(mark)),
     }
 }
 
-fn revision(live: &Live) -> Option<RevisionFact> {
+fn revision(live: &Live, owner: &Owner) -> Option<RevisionFact> {
     let value = live.json();
     Some(RevisionFact {
-        hash: value.pointer("/metadata/labels")?.get(names::REVISION)?.as_str()?.to_string(),
-        number: value.get("revision")?.as_i64()?,
+        // From the name, which nobody can edit.
+        hash: live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string(),
+        number: value.pointer("/data/number")?.as_i64()?,
         data: value.get("data")?.clone(),
         serving: value
             .pointer("/metadata/annotations")

@@ -189,7 +189,7 @@ impl Writer {
             .await
             .map_err(|error| refused(error, planned.kind, &planned.name, "read"))?;
         let found = Live::keep(planned.kind, object);
-        if !found.belongs_to(&owner.uid) && !found.may_be_adopted() {
+        if !found.belongs_to(owner) && !found.may_be_adopted() {
             return Err(Error::Taken {
                 kind: planned.kind,
                 name: planned.name.clone(),

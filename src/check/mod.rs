@@ -8,7 +8,7 @@ mod secrets;
 mod valid;
 
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
-pub use revision::digest;
+pub use revision::{digest, is_digest};
 pub use secrets::{digest as secrets_digest, hold, references};
 pub use valid::{Account, Budget, Scaling, Serving, Shape, Valid};
 

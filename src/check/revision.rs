@@ -25,6 +25,11 @@ pub fn digest(value: &Value) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..LENGTH].to_string()
 }
 
+/// Whether a text can be such a digest.
+pub fn is_digest(text: &str) -> bool {
+    text.len() == LENGTH && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 /// JSON without blanks, members sorted by name: independent of how the map in memory is ordered.
 fn write_canonical(value: &Value, text: &mut String) {
     match value {

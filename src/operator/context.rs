@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedSender;
 use kube::ResourceExt;
+use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -19,6 +20,15 @@ use crate::telemetry::Metrics;
 
 /// A service as it is watched: one that cannot be read does not stop the watch.
 pub(super) type Guarded = DeserializeGuard<VisiobookService>;
+
+/// A namespace that was seen.
+#[derive(Clone, Debug, PartialEq)]
+struct Place {
+    /// The environment that its label names.
+    environment: Option<String>,
+    /// Whether it is being deleted: nothing can be made in it any more.
+    terminating: bool,
+}
 
 /// The services of one namespace, or of all.
 pub(super) struct Lane {
@@ -45,8 +55,7 @@ pub(super) struct Context {
     published: Mutex<HashMap<String, Instant>>,
     replicas_applied_by: RwLock<HashMap<String, String>>,
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
-    /// Namespaces that were seen, and the environment that their label names.
-    namespaces: RwLock<HashMap<String, Option<String>>>,
+    namespaces: RwLock<HashMap<String, Place>>,
 }
 
 impl Context {
@@ -169,9 +178,9 @@ impl Context {
     /// Who governs a service; `None` while its namespace has not been seen, for it may yet turn out to have a label.
     pub(super) fn surroundings(&self, service: &VisiobookService) -> Option<Surroundings> {
         let namespace = service.namespace().unwrap_or_default();
-        let label =
+        let place =
             self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(&namespace).cloned()?;
-        let environment = match label {
+        let environment = match place.environment {
             None => EnvironmentFact::Unlabelled,
             Some(name) => match self.environments.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
                 Some(spec) => EnvironmentFact::Governed { name, spec: Box::new(spec.clone()) },
@@ -201,7 +210,7 @@ impl Context {
             let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
             namespaces
                 .iter()
-                .filter(|(_, label)| label.as_deref() == Some(name))
+                .filter(|(_, place)| place.environment.as_deref() == Some(name))
                 .map(|(namespace, _)| namespace.clone())
                 .collect()
         };
@@ -219,16 +228,25 @@ impl Context {
         }
     }
 
-    /// A namespace was seen, with its labels, or is gone.
-    pub(super) fn see_namespace(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) {
+    /// Whether a namespace is being deleted.
+    pub(super) fn is_terminating(&self, namespace: &str) -> bool {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        namespaces.get(namespace).is_some_and(|place| place.terminating)
+    }
+
+    /// A namespace was seen, or is gone.
+    pub(super) fn see_namespace(&self, namespace: &str, seen: Option<&ObjectMeta>) {
         {
             let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-            let label = labels.map(|labels| labels.get(names::ENVIRONMENT).cloned());
-            let before = match &label {
-                Some(label) => namespaces.insert(namespace.to_string(), label.clone()),
+            let place = seen.map(|meta| Place {
+                environment: meta.labels.as_ref().and_then(|labels| labels.get(names::ENVIRONMENT)).cloned(),
+                terminating: meta.deletion_timestamp.is_some(),
+            });
+            let before = match &place {
+                Some(place) => namespaces.insert(namespace.to_string(), place.clone()),
                 None => namespaces.remove(namespace),
             };
-            if before == label {
+            if before == place {
                 return;
             }
         }

@@ -80,7 +80,8 @@ struct Done {
 }
 
 async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result<Done, Unfinished> {
-    if service.meta().deletion_timestamp.is_some() {
+    let terminating = context.is_terminating(&service.namespace().unwrap_or_default());
+    if terminating || service.meta().deletion_timestamp.is_some() {
         // Children go by their owner references.
         return Ok(Done { outcome: Outcome::Success, reason: "Deleting", retry: false, again: IDLE });
     }

@@ -3,7 +3,7 @@
 use kube::api::ObjectMeta;
 use serde_json::Value;
 
-/// Annotation-free note of the manager that applies `spec.replicas`, read before managed fields are dropped.
+/// The manager that applies `spec.replicas` beside the scale subresource, if any.
 pub(super) fn applied_by(meta: &ObjectMeta) -> Option<String> {
     meta.managed_fields
         .iter()

@@ -235,7 +235,7 @@ async fn namespaces(client: Client, context: Arc<Context>, synced: watch::Sender
     each(events(api, ""), "Namespace", |event| match event {
         watcher::Event::Init => {}
         watcher::Event::InitApply(namespace) | watcher::Event::Apply(namespace) => {
-            context.see_namespace(&namespace.name_any(), Some(namespace.labels()));
+            context.see_namespace(&namespace.name_any(), Some(namespace.meta()));
         }
         watcher::Event::InitDone => {
             synced.send_replace(true);

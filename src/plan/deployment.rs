@@ -1,6 +1,6 @@
 //! Deployment: the pods of one colour.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Planned, Site, merge, selector};
 use crate::api::kinds::Kind;
@@ -23,8 +23,14 @@ pub(super) fn build(
         json!({ "metadata": { "labels": { names::VERSION: site.decision.colour.as_str() } } }),
     );
     let rotation = &site.decision.rotation;
+    let mut annotations = Map::new();
+    if let Some(digest) = &rotation.digest {
+        annotations.insert(names::SECRETS_DIGEST.into(), digest.as_str().into());
+    }
     if let Some(mark) = &rotation.mark {
         merge(&mut template, json!({ "metadata": { "annotations": { names::SECRETS_ROTATION: mark } } }));
+        // Nothing else tells the mark, so there are two of it: whichever somebody edits is put back from the other.
+        annotations.insert(names::SECRETS_ROTATION.into(), mark.as_str().into());
     }
     let mut body = json!({
         "metadata": { "labels": { names::REVISION: revision.hash, names::VERSION: site.decision.colour.as_str() } },
@@ -37,8 +43,8 @@ pub(super) fn build(
             "template": template,
         },
     });
-    if let Some(digest) = &rotation.digest {
-        body["metadata"]["annotations"] = json!({ names::SECRETS_DIGEST: digest });
+    if !annotations.is_empty() {
+        body["metadata"]["annotations"] = Value::Object(annotations);
     }
     Planned::new(site, Kind::Deployment, names::coloured(&site.owner.name, site.decision.colour), body)
 }

@@ -24,7 +24,12 @@ pub(super) fn build(
     let mut body = json!({
         "metadata": { "labels": { names::REVISION: revision.hash } },
         "revision": revision.number,
-        "data": { "shape": rendered.shape, "template": rendered.template, "config": rendered.config },
+        "data": {
+            "shape": rendered.shape,
+            "template": rendered.template,
+            "config": rendered.config,
+            "number": rendered.number,
+        },
     });
     if let Some(serving) = serving {
         body["metadata"]["annotations"] = json!({ names::SERVING: serving_text(serving) });

@@ -110,7 +110,7 @@ fn render(owner: &Owner, revision: &Wanted) -> Stored {
         let shape: &Shape = &revision.shape;
         let config = config::content(shape);
         let template = template::render(&owner.name, shape, &config);
-        Stored { shape: shape.clone(), template, config }
+        Stored { shape: shape.clone(), template, config, number: revision.number }
     })
 }
 

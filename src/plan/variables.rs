@@ -97,6 +97,9 @@ fn defaults(service: &str, shape: &Shape) -> Vec<(&'static str, String)> {
         ("LOG_OUTPUT", "stdout".to_string()),
         ("SHUTDOWN_TIMEOUT", format!("{}s", contract::SHUTDOWN_SECONDS)),
     ];
+    if cfg!(feature = "next-release") {
+        variables.push(("NEXT_RELEASE", "1".to_string()));
+    }
     // The name under which each stack's libraries look for the environment (X04).
     let alias = match shape.stack {
         Some(Stack::Nodejs | Stack::Vue) => Some("NODE_ENV"),

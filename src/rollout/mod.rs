@@ -52,6 +52,8 @@ pub struct Stored {
     pub template: Value,
     /// Content of its ConfigMap.
     pub config: Value,
+    /// Its number. That of the ControllerRevision can be edited; what is stored cannot.
+    pub number: i64,
 }
 
 /// Why a decision is as it is.
@@ -94,7 +96,7 @@ pub fn size(said: Option<i32>, last: Option<i32>, decision: &Decision, facts: &F
 
 /// Decide. `verdict` is what `check::validate` said of the resource.
 pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
-    let colour = facts.selected.or_else(|| facts.deployments.keys().next().copied()).unwrap_or(Colour::Blue);
+    let colour = serving_colour(facts);
     let running = facts.deployments.get(&colour);
     let running_hash = running.map(|deployment| deployment.revision.as_str());
     let kept = running_hash.and_then(|hash| recall(hash, facts));
@@ -145,6 +147,15 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
         },
         held,
     }
+}
+
+/// The colour that serves: the recorded one, for a selector is edited easily. Where the record is lost or names
+/// nothing, the selector counts if it names a Deployment.
+fn serving_colour(facts: &Facts) -> Colour {
+    let told = [facts.recorded, facts.selected];
+    let runs = |colour: &Colour| facts.deployments.contains_key(colour);
+    let running = told.into_iter().flatten().find(runs).or_else(|| facts.deployments.keys().next().copied());
+    running.or(facts.recorded).or(facts.selected).unwrap_or(Colour::Blue)
 }
 
 /// The revision of a shape: as stored, or new.

@@ -39,9 +39,15 @@ pub fn rotate(
     };
     let same_revision =
         running.is_some_and(|deployment| revision.is_some_and(|r| r.hash == deployment.revision));
-    let key_of = |digest: &str| digest.split_once(':').map(|(key, _)| key.to_string());
-    let rotates =
-        same_revision && old.as_deref().is_some_and(|old| key_of(old) == key_of(&now) && *old != now);
-    let mark = if rotates { now.split_once(':').map(|(_, digest)| digest.to_string()) } else { mark };
+    let parts = |text: &str| text.split_once(':').map(|(key, digest)| (key.to_string(), digest.to_string()));
+    let rotated = match (old.as_deref().and_then(parts), parts(&now)) {
+        // One that somebody edited tells nothing either.
+        (Some((old_key, old)), Some((key, new))) if old_key == key && check::is_digest(&old) => {
+            (same_revision && old != new).then_some(new)
+        }
+        _ => None,
+    };
+    let rotates = rotated.is_some();
+    let mark = rotated.or(mark);
     Rotation { digest: Some(now), mark, rotates }
 }

@@ -24,7 +24,7 @@ fn refused() -> Result<Valid, Vec<Refusal>> {
 fn running(verdict: &Result<Valid, Vec<Refusal>>) -> Facts {
     let valid = verdict.as_ref().unwrap();
     let hash = valid.shape.revision();
-    let data = json!({ "shape": valid.shape, "template": { "spec": "as it was" }, "config": { "A": "1" } });
+    let data = json!({ "shape": valid.shape, "template": { "spec": "as it was" }, "config": { "A": "1" }, "number": 4 });
     let serving = serde_json::to_string(&valid.serving).ok();
     Facts {
         deployments: BTreeMap::from([(
@@ -96,6 +96,11 @@ fn a_rotated_secret_marks_the_pods_and_a_new_digest_key_does_not() {
     assert!(rotated.rotation.rotates && rotated.rotation.mark.is_some());
     assert_eq!(rotated.reason, Reason::Stable, "a rotation is no new revision");
 
+    let mut edited = facts.clone();
+    edited.deployments.get_mut(&Colour::Blue).unwrap().secrets_digest = Some("key1:edited".into());
+    let edited = step(&verdict, &edited).rotation;
+    assert!(!edited.rotates && edited.digest == rotated.rotation.digest, "an edited digest is put back");
+
     facts.secrets = secret("key2:two");
     let rekeyed = step(&verdict, &facts);
     assert!(!rekeyed.rotation.rotates && rekeyed.rotation.digest != first.rotation.digest);
@@ -120,4 +125,28 @@ fn the_size_comes_from_the_resource_then_the_last_size_and_once_from_the_environ
     assert_eq!(size(None, Some(4), &later, &seen), 4, "the last size");
     assert_eq!(size(None, None, &later, &seen), 2, "what runs, when the status is lost");
     assert_eq!(size(Some(0), None, &later, &seen), 0, "zero is a size");
+}
+
+#[test]
+fn an_edited_selector_moves_nothing_and_a_lost_record_is_found_again() {
+    let verdict = valid("a:1");
+    let both = |facts: &mut Facts| {
+        let blue = facts.deployments[&Colour::Blue].clone();
+        facts.deployments.insert(Colour::Green, blue);
+    };
+    let colour = |recorded: Option<Colour>, selected: Option<Colour>, change: &dyn Fn(&mut Facts)| {
+        let mut facts = Facts { recorded, selected, ..running(&verdict) };
+        change(&mut facts);
+        step(&verdict, &facts).colour
+    };
+    let (blue, green) = (Some(Colour::Blue), Some(Colour::Green));
+    assert_eq!(colour(blue, green, &both), Colour::Blue, "the record wins");
+    assert_eq!(colour(None, green, &both), Colour::Green, "without it the selector");
+    assert_eq!(colour(None, green, &|_| {}), Colour::Blue, "unless it names nothing that runs");
+    assert_eq!(colour(green, blue, &|_| {}), Colour::Blue, "nor is a record believed that names nothing");
+    assert_eq!(
+        colour(green, None, &|facts| facts.deployments.clear()),
+        Colour::Green,
+        "what was deleted comes back"
+    );
 }

@@ -204,23 +204,17 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
         (Reason::SecretsMissing, _) => Some(("SecretsMissing", tell(&pass.decision.held))),
         (Reason::Refused | Reason::RevisionLost, _) => None,
         (_, None) => Some(("Creating", pass.decision.message.clone())),
-        (_, Some(serving)) => {
-            let settled = serving.observed
-                && serving.updated >= serving.replicas
-                && serving.status_replicas == serving.replicas
-                && serving.available >= serving.replicas;
-            (!settled).then(|| {
-                (
-                    "RollingOut",
-                    format!(
-                        "{} of {} pods run revision {}",
-                        serving.updated.min(serving.replicas),
-                        serving.replicas,
-                        serving.revision
-                    ),
-                )
-            })
-        }
+        (_, Some(serving)) => (!serving.is_settled()).then(|| {
+            (
+                "RollingOut",
+                format!(
+                    "{} of {} pods run revision {}",
+                    serving.updated.min(serving.replicas),
+                    serving.replicas,
+                    serving.revision
+                ),
+            )
+        }),
     }
 }
 

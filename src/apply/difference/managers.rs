@@ -9,6 +9,11 @@ use super::path::{Element, Path};
 /// Annotation in which `kubectl apply` keeps a copy of what it sent.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// Whether a manager has ever applied an object.
+pub fn applies(live: &Value, manager: &str) -> bool {
+    Managers::read(live, manager).ours().is_some()
+}
+
 /// Drop from a live object what no comparison by `manager` needs, to keep a cache small: what other managers
 /// own in its status, and the copy that `kubectl apply` keeps.
 pub fn trim(live: &mut Value, manager: &str) {

@@ -1,0 +1,53 @@
+//! T24: the operator is gone for good. What it made can still be deleted, and goes as a whole.
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use visiobook::api::kinds::Kind;
+
+use super::state;
+use crate::support::operator::{Stage, calm};
+use crate::support::proxy::Proxy;
+use crate::support::{eventually, kubectl};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t24_without_an_operator_a_deleted_service_takes_its_children_along_and_so_does_its_namespace() {
+    let calm = calm().await;
+    let stage = Stage::new(&calm, "orphaned").await;
+    let site = &stage.site;
+    state::secret(site).await;
+    let proxy = Proxy::start().await;
+    let mut operator = stage.operator(&proxy);
+    operator.leads().await;
+    for name in ["background", "foreground", "remaining"] {
+        site.apply(name, state::first_spec()).await;
+    }
+    for name in ["background", "foreground", "remaining"] {
+        state::settled(site, name).await;
+        assert_eq!(site.all_children(name).await.len(), Kind::ALL.len(), "one child of each kind");
+    }
+    operator.kill();
+
+    for cascade in ["background", "foreground"] {
+        let cascades = format!("--cascade={cascade}");
+        kubectl(&["delete", "vbs", cascade, &cascades, "--timeout=60s", "-n", &site.namespace], None);
+    }
+    join_all(["background", "foreground"].map(|name| {
+        eventually("the children to go", move || async move {
+            let left = site.all_children(name).await;
+            if left.is_empty() { Ok(()) } else { Err(left.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()) }
+        })
+    }))
+    .await;
+    assert_eq!(site.all_children("remaining").await.len(), Kind::ALL.len(), "the neighbour keeps its own");
+
+    kubectl(&["delete", "namespace", &site.namespace, "--wait=false"], None);
+    let namespaces: Api<Namespace> = Api::all(site.client.clone());
+    eventually("the namespace to go", || async {
+        match namespaces.get_opt(&site.namespace).await {
+            Ok(None) => Ok(()),
+            other => Err(other.map(|namespace| namespace.and_then(|namespace| namespace.status))),
+        }
+    })
+    .await;
+}
