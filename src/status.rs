@@ -106,6 +106,13 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
         .iter()
         .map(|planned| Child { kind: planned.kind.as_str().to_string(), name: planned.name.clone() })
         .collect();
+    if pass.failure.is_some() {
+        // Not all of it has been made.
+        let created = |child: &Child| {
+            pass.applied.created.iter().any(|(kind, name)| kind.as_str() == child.kind && *name == child.name)
+        };
+        children.retain(|child| previous.children.contains(child) || created(child));
+    }
     children.sort();
     children.dedup();
     VisiobookServiceStatus {

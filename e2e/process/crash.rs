@@ -57,12 +57,20 @@ async fn a_service_that_changes_while_its_operator_is_dead_ends_as_its_new_spec_
             state::settled(site, &name).await;
             let service = site.existing(Kind::Service, &name).await;
             let deployment = site.existing(Kind::Deployment, &format!("{name}-blue")).await;
-            let ports: Vec<_> =
-                service["spec"]["ports"].as_array().into_iter().flatten().map(|port| port["port"].clone()).collect();
+            let ports: Vec<_> = service["spec"]["ports"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|port| port["port"].clone())
+                .collect();
             assert_eq!(ports, [8000, 9090], "killed after write {write}");
             let container = &deployment["spec"]["template"]["spec"]["containers"][0];
             assert_eq!(container["image"], state::second_spec()["image"], "killed after write {write}");
-            assert_eq!(site.child(Kind::HorizontalPodAutoscaler, &name).await, None, "killed after write {write}");
+            assert_eq!(
+                site.child(Kind::HorizontalPodAutoscaler, &name).await,
+                None,
+                "killed after write {write}"
+            );
         }
     });
     join_all(cases).await;

@@ -63,15 +63,22 @@ async fn t25_services_that_come_and_go_leave_neither_memory_nor_series_behind() 
 /// Make services, change them, delete them, and wait until their children are gone.
 async fn churn(site: &Site) {
     let names: Vec<String> = (0..SERVICES).map(|index| format!("churn-{index:02}")).collect();
-    stream::iter(&names).for_each_concurrent(8, |name| async move { drop(site.apply(name, state::first_spec()).await) }).await;
+    stream::iter(&names)
+        .for_each_concurrent(8, |name| async move { drop(site.apply(name, state::first_spec()).await) })
+        .await;
     for name in &names {
         state::settled(site, name).await;
     }
-    stream::iter(&names).for_each_concurrent(8, |name| async move { drop(site.apply(name, state::second_spec()).await) }).await;
+    stream::iter(&names)
+        .for_each_concurrent(8, |name| async move { drop(site.apply(name, state::second_spec()).await) })
+        .await;
     for name in &names {
         state::settled(site, name).await;
     }
-    site.services().delete_collection(&DeleteParams::background(), &Default::default()).await.expect("deleted");
+    site.services()
+        .delete_collection(&DeleteParams::background(), &Default::default())
+        .await
+        .expect("deleted");
     eventually("the children to go", || async {
         let mut left = 0;
         for kind in [Kind::Deployment, Kind::ConfigMap] {
@@ -113,7 +120,9 @@ async fn t25_a_service_that_cannot_work_is_looked_at_ever_less_and_a_refused_one
     site.condition("taken", "Stalled", "True", "NameTaken").await;
     site.condition("refused", "Accepted", "False", "Refused").await;
 
-    let passes = |metrics: &str, outcome: &str| sum(metrics, "visiobook_reconcile_total", &format!("outcome=\"{outcome}\""));
+    let passes = |metrics: &str, outcome: &str| {
+        sum(metrics, "visiobook_reconcile_total", &format!("outcome=\"{outcome}\""))
+    };
     let (before, mark) = (operator.metrics().await, proxy.mark());
     tokio::time::sleep(Duration::from_secs(12)).await;
     let after = operator.metrics().await;
@@ -122,7 +131,8 @@ async fn t25_a_service_that_cannot_work_is_looked_at_ever_less_and_a_refused_one
     assert!((1.0..=8.0).contains(&failed), "{failed} tries in 12 s");
     let refused = passes(&after, "refused") - passes(&before, "refused");
     assert!(refused <= 1.0, "{refused} passes over what is refused");
-    let asked = proxy.since(mark).into_iter().filter(|call| !call.is_upkeep() && call.concerns("refused")).count();
+    let asked =
+        proxy.since(mark).into_iter().filter(|call| !call.is_upkeep() && call.concerns("refused")).count();
     assert_eq!(asked, 0, "requests for what is refused");
     // Each try asks who holds the name, and writes nothing that changes.
     let writes = proxy.writes(mark);

@@ -7,9 +7,9 @@ use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use super::soak;
+use crate::support::STANDIN;
 use crate::support::operator::{Stage, calm};
 use crate::support::proxy::{Call, Proxy, tail};
-use crate::support::STANDIN;
 
 const SERVICES: usize = 100;
 
@@ -44,7 +44,12 @@ async fn a_hundred_settled_services_cost_no_request_and_a_restart_costs_no_write
     let mark = proxy.mark();
     tokio::time::sleep(Duration::from_secs(if soak() { 120 } else { 30 })).await;
     let asked: Vec<Call> = proxy.since(mark).into_iter().filter(|call| !call.is_upkeep()).collect();
-    assert!(asked.is_empty(), "{SERVICES} settled services cost {} requests: {:#?}", asked.len(), tail(&asked));
+    assert!(
+        asked.is_empty(),
+        "{SERVICES} settled services cost {} requests: {:#?}",
+        asked.len(),
+        tail(&asked)
+    );
     assert!(proxy.since(mark).iter().any(|call| call.kind == "leases"), "the operator no longer lives");
 
     operator.kill();
@@ -82,7 +87,8 @@ impl Audit {
         let log = std::fs::read(&self.file).expect("audit log");
         // A log that was rotated starts anew.
         let log = String::from_utf8_lossy(log.get(self.from..).unwrap_or(&log)).into_owned();
-        let events = log.lines().filter(|line| line.contains(user)).filter_map(|line| serde_json::from_str(line).ok());
+        let events =
+            log.lines().filter(|line| line.contains(user)).filter_map(|line| serde_json::from_str(line).ok());
         let mut seen = 0;
         let writes: Vec<String> = events
             .filter(|event: &Value| event["user"]["username"] == user)

@@ -9,6 +9,7 @@ mod leader;
 mod orphaned;
 mod restart_apiserver;
 mod state;
+mod strict;
 mod upgrade;
 
 /// Whether tests take the time that they would like to have, rather than what fits every build.

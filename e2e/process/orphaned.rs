@@ -35,7 +35,11 @@ async fn t24_without_an_operator_a_deleted_service_takes_its_children_along_and_
     join_all(["background", "foreground"].map(|name| {
         eventually("the children to go", move || async move {
             let left = site.all_children(name).await;
-            if left.is_empty() { Ok(()) } else { Err(left.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()) }
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(left.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>())
+            }
         })
     }))
     .await;

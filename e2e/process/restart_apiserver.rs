@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::state;
-use crate::support::operator::{Launch, Pace, Stage, alone};
 use crate::support::eventually;
+use crate::support::operator::{Launch, Pace, Stage, alone};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_outlives_a_restart_of_the_api_server_and_settles_what_changed_right_after() {

@@ -98,7 +98,10 @@ pub async fn until(site: &Site, name: &str, wanted: &Value, when: &str) {
 /// Wait until a service is settled and well.
 pub async fn settled(site: &Site, name: &str) {
     let well = |service: &VisiobookService| {
-        is(service, "Ready", "True") && is(service, "Reconciling", "False") && is(service, "Stalled", "False") && observed(service)
+        is(service, "Ready", "True")
+            && is(service, "Reconciling", "False")
+            && is(service, "Stalled", "False")
+            && observed(service)
     };
     site.until(name, "settled and well", well).await;
 }

@@ -21,7 +21,8 @@ const ADDED: &str = "NEXT_RELEASE";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t13_an_operator_that_renders_one_variable_more_restarts_nothing_and_repairs_to_the_old_template() {
-    let next = PathBuf::from(std::env::var_os("VISIOBOOK_NEXT").expect("VISIOBOOK_NEXT: `make e2e` builds it"));
+    let next =
+        PathBuf::from(std::env::var_os("VISIOBOOK_NEXT").expect("VISIOBOOK_NEXT: `make e2e` builds it"));
     let calm = calm().await;
     let stage = Stage::new(&calm, "upgrade").await;
     let site = &stage.site;
@@ -29,8 +30,11 @@ async fn t13_an_operator_that_renders_one_variable_more_restarts_nothing_and_rep
     let proxy = Proxy::start().await;
     let mut operator = stage.operator(&proxy);
     operator.leads().await;
-    let names: Vec<String> = (0..if soak() { 200 } else { 20 }).map(|index| format!("fleet-{index:03}")).collect();
-    stream::iter(&names).for_each_concurrent(8, |name| async move { drop(site.apply(name, state::first_spec()).await) }).await;
+    let names: Vec<String> =
+        (0..if soak() { 200 } else { 20 }).map(|index| format!("fleet-{index:03}")).collect();
+    stream::iter(&names)
+        .for_each_concurrent(8, |name| async move { drop(site.apply(name, state::first_spec()).await) })
+        .await;
     for name in &names {
         state::settled(site, name).await;
     }
@@ -54,11 +58,15 @@ async fn t13_an_operator_that_renders_one_variable_more_restarts_nothing_and_rep
     let old = template(&site.existing(Kind::Deployment, &format!("{edited}-blue")).await);
     let edit = json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "somebody/elses:1" }]);
     site.meddle(Kind::Deployment, &format!("{edited}-blue"), edit).await.expect("edited");
-    site.children(Kind::Deployment).delete(&format!("{deleted}-blue"), &Default::default()).await.expect("deleted");
+    site.children(Kind::Deployment)
+        .delete(&format!("{deleted}-blue"), &Default::default())
+        .await
+        .expect("deleted");
     for name in [edited, deleted] {
         let old = old.to_string().replace(edited, name);
         eventually("the old template", || async {
-            let live = site.child(Kind::Deployment, &format!("{name}-blue")).await.map(|live| template(&live));
+            let live =
+                site.child(Kind::Deployment, &format!("{name}-blue")).await.map(|live| template(&live));
             // The one that was deleted may still be seen for a moment, and looks the same.
             if live.as_ref().is_some_and(|live| live.to_string() == old) { Ok(()) } else { Err(live) }
         })
@@ -109,7 +117,8 @@ async fn fleet(site: &Site, names: &[String]) -> BTreeMap<String, String> {
 
 async fn replica_sets(site: &Site) -> Vec<String> {
     let sets: Api<ReplicaSet> = Api::namespaced(site.client.clone(), &site.namespace);
-    let mut names: Vec<String> = sets.list(&Default::default()).await.expect("sets").iter().map(ResourceExt::name_any).collect();
+    let mut names: Vec<String> =
+        sets.list(&Default::default()).await.expect("sets").iter().map(ResourceExt::name_any).collect();
     names.sort();
     names
 }

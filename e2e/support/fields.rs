@@ -132,6 +132,8 @@ fn others(value: &Value) -> Vec<Value> {
                 "PreferNoSchedule",
                 "ScheduleAnyway",
                 "11m",
+                "tmp",
+                "var-cache",
                 "77Mi",
                 "/intruded",
                 "intruded",

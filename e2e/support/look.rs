@@ -1,5 +1,7 @@
 //! Looking closer at what stands around a service, and changing it as somebody else would.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names;
 
-use super::Site;
+use super::{Site, eventually};
 
 /// Who changes what is not theirs.
 pub const INTRUDER: &str = "intruder";
@@ -83,11 +85,18 @@ impl Site {
         versions
     }
 
-    /// Look for a while: neither the service nor a child of it may be written to.
+    /// Once the last news has been told: for a while neither the service nor a child of it may be written to.
     pub async fn stays_untouched(&self, service: &str, seconds: u64) {
-        let before = self.versions(service).await;
-        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
-        assert_eq!(before, self.versions(service).await, "something is still written");
+        let look = |seconds: u64| async move {
+            let before = self.versions(service).await;
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let after = self.versions(service).await;
+            let changed = before.iter().zip(&after).filter(|(before, after)| before != after);
+            let changed: Vec<_> = changed.map(|(before, after)| (before.clone(), after.clone())).collect();
+            if before == after { Ok(()) } else { Err(changed) }
+        };
+        eventually("a second without a write", || look(1)).await;
+        look(seconds).await.expect("no further write");
     }
 }
 

@@ -307,7 +307,8 @@ impl Operator {
 
     /// What it shows on /metrics.
     pub async fn metrics(&self) -> String {
-        let (mut connection, mut answer) = (TcpStream::connect(self.admin()).await.expect("admin server"), String::new());
+        let (mut connection, mut answer) =
+            (TcpStream::connect(self.admin()).await.expect("admin server"), String::new());
         connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("request");
         connection.read_to_string(&mut answer).await.expect("answer");
         answer.split_once("\r\n\r\n").expect("a body").1.to_string()

@@ -16,7 +16,7 @@ pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};
 pub use secrets::{DigestKey, SecretIndex, Secrets};
-pub use writer::{Error, Writer, resource};
+pub use writer::{Error, Writer, payload, resource};
 
 use crate::api::kinds::Kind;
 use crate::api::names;

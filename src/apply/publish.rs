@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::writer::{Error, Writer};
+use super::writer::{Error, Writer, payload};
 use crate::api::{GROUP, VisiobookService, VisiobookServiceStatus, names};
 
 /// Publish a status under its own field manager, on the version it was decided on.
@@ -23,7 +23,7 @@ pub async fn publish(
     });
     let params = PatchParams::apply(names::STATUS_MANAGER).force();
     let api = api(writer, service)?;
-    let answer = api.patch_status(&name, &params, &Patch::Apply(&body)).await;
+    let answer = api.patch_status(&name, &params, &Patch::Apply(&payload(&body))).await;
     answer.map_err(|error| refused(error, "publish the status"))
 }
 

@@ -7,7 +7,9 @@ use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective,
 };
 use kube::core::GroupVersionKind;
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Cache, Live, live};
 use crate::api::kinds::Kind;
@@ -154,7 +156,7 @@ impl Writer {
             ..PatchParams::default()
         };
         let api = self.api(planned.kind, namespace)?;
-        let answer = api.patch(&planned.name, &params, &Patch::Apply(&object)).await;
+        let answer = api.patch(&planned.name, &params, &Patch::Apply(&payload(&object))).await;
         answer
             .map(|object| cache.see(Live::keep(planned.kind, object)).1)
             .map_err(|error| refused(error, planned.kind, &planned.name, "apply"))
@@ -202,6 +204,21 @@ impl Writer {
     fn api(&self, kind: Kind, namespace: &str) -> Result<Api<DynamicObject>, Error> {
         Ok(Api::namespaced_with(self.claimed()?, namespace, &resource(kind)))
     }
+}
+
+/// An object as it is applied. The API server reads it as YAML, which refuses or folds some characters that JSON
+/// takes as they are: those are escaped.
+pub fn payload(object: &impl Serialize) -> Box<RawValue> {
+    let mut text = String::new();
+    for character in serde_json::to_string(object).unwrap_or_default().chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                text.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            other => text.push(other),
+        }
+    }
+    RawValue::from_string(text).unwrap_or_default()
 }
 
 /// How the client addresses a kind.

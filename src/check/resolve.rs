@@ -196,16 +196,18 @@ fn prune(value: &mut Value) {
         Value::Object(map) => {
             for (key, member) in map.iter_mut() {
                 match (key.as_str(), &mut *member) {
-                    ("sizeLimit", Value::String(text)) => *text = canonical(text),
-                    // Maps of texts, where an empty text is a value like any other.
-                    ("labels" | "annotations" | "nodeSelector" | "matchLabels", _) => {}
+                    ("sizeLimit" | "tolerance", Value::String(text)) => *text = canonical(text),
+                    // Texts of which an empty one is a value like any other.
+                    ("labels" | "annotations" | "nodeSelector" | "matchLabels" | "httpHeaders", _) => {}
                     _ => prune(member),
                 }
             }
             map.retain(|key, member| match member {
                 Value::Null => false,
                 Value::Array(items) => !items.is_empty(),
-                Value::Object(members) if key == "matchLabels" => !members.is_empty(),
+                Value::Object(members) if ["matchLabels", "scaleUp", "scaleDown"].contains(&key.as_str()) => {
+                    !members.is_empty()
+                }
                 Value::String(text) => !text.is_empty(),
                 // The two members of ours that Kubernetes stores only where they differ from zero.
                 Value::Bool(false) => key != "readOnly",

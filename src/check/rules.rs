@@ -29,7 +29,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -44,6 +44,7 @@ const RULES: [Rule; 16] = [
     resources::ceilings,
     resources::gpu,
     resources::replicas,
+    resources::pace,
     pod::probes,
     pod::pod,
 ];

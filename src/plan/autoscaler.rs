@@ -1,6 +1,6 @@
 //! HorizontalPodAutoscaler: it scales the VisiobookService, never a Deployment (A09).
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Planned, Site};
 use crate::api::GROUP;
@@ -21,7 +21,7 @@ pub(super) fn build(site: &Site<'_>, serving: &Serving) -> Option<Planned> {
         "maxReplicas": scaling.max,
         "metrics": [metric("cpu", scaling.cpu), metric("memory", scaling.memory)],
     });
-    if let Value::Object(_) = scaling.behavior {
+    if scaling.behavior.as_object().is_some_and(|behavior| !behavior.is_empty()) {
         spec["behavior"] = scaling.behavior.clone();
     }
     let body = json!({ "spec": spec });

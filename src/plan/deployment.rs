@@ -55,8 +55,11 @@ fn pace(replicas: i32, serving: Option<&Serving>) -> Value {
         Some(value) if !value.is_null() => value.clone(),
         _ => Value::from(default),
     };
+    let surge = or(serving.map(|serving| &serving.max_surge), 1);
+    // Where none may be added, one has to go first.
+    let missing = i32::from(replicas > 1 || surge == 0 || surge == "0%");
     json!({
-        "maxSurge": or(serving.map(|serving| &serving.max_surge), 1),
-        "maxUnavailable": or(serving.map(|serving| &serving.max_unavailable), i32::from(replicas > 1)),
+        "maxSurge": surge,
+        "maxUnavailable": or(serving.map(|serving| &serving.max_unavailable), missing),
     })
 }

@@ -51,6 +51,44 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.configFiles.files.a/b",
         ),
         (
+            with(json!({ "configFiles": { "files": { "..a": "" } } })),
+            "development",
+            "file-name",
+            "spec.configFiles.files...a",
+        ),
+        (
+            with(
+                json!({ "resources": { "requests": { "ephemeral-storage": "2Gi" }, "limits": { "ephemeral-storage": "1Gi" } } }),
+            ),
+            "development",
+            "request-above-limit",
+            "spec.resources.requests.ephemeral-storage",
+        ),
+        (
+            with(json!({ "resources": { "requests": { "example.com/disk": "1" } } })),
+            "development",
+            "request-above-limit",
+            "spec.resources.requests.example.com/disk",
+        ),
+        (
+            with(json!({ "resources": { "limits": { "example.com/disk": "0.5" } } })),
+            "development",
+            "quantity",
+            "spec.resources.limits.example.com/disk",
+        ),
+        (
+            with(json!({ "configFiles": { "mountPath": "/tmp", "files": { "a": "" } } })),
+            "development",
+            "mount-once",
+            "spec.configFiles.mountPath",
+        ),
+        (
+            with(json!({ "rollout": { "maxSurge": 0, "maxUnavailable": "0%" } })),
+            "development",
+            "rollout-pace",
+            "spec.rollout.maxUnavailable",
+        ),
+        (
             with(json!({ "configFiles": { "files": { "a": "x".repeat(600_000) } } })),
             "development",
             "config-size",

@@ -30,6 +30,13 @@ pub(super) fn probes(it: &Subject<'_>, broken: &mut Broken) {
 }
 
 pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
+    let mut mounted = BTreeSet::from(["/tmp", "/var/cache"]);
+    if let Some(files) = &it.spec.config_files
+        && !mounted.insert(files.mount_path.as_deref().unwrap_or(contract::CONFIG_PATH))
+    {
+        let message = "the operator mounts room to write there: choose another path";
+        broken.tell("mount-once", "spec.configFiles.mountPath", message);
+    }
     let Some(pod) = &it.spec.pod else { return };
     for label in pod.labels.keys() {
         if [names::APP, names::NAME, names::VERSION, names::MANAGED_BY, names::REVISION]
@@ -41,10 +48,6 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
                 "the operator sets this label: choose another",
             );
         }
-    }
-    let mut mounted = BTreeSet::from(["/tmp", "/var/cache"]);
-    if let Some(files) = &it.spec.config_files {
-        mounted.insert(files.mount_path.as_deref().unwrap_or(contract::CONFIG_PATH));
     }
     let volumes: BTreeSet<&str> = pod.volumes.iter().map(|volume| volume.name.as_str()).collect();
     for mount in &pod.volume_mounts {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
 use super::{Broken, Subject};
 use crate::api::quantity::Quantity;
 use crate::check::resolve::{built_in_resources, said_resources, scaling};
@@ -22,6 +24,9 @@ pub(super) fn quantities(it: &Subject<'_>, broken: &mut Broken) {
                         field,
                         "ask for GPUs by spec.gpu.count, which sets request and limit alike",
                     );
+                }
+                Ok(amount) if !is_shared(resource) && amount.to_string().ends_with(['m', 'u', 'n']) => {
+                    broken.tell("quantity", field, "nodes give this resource out in whole numbers only");
                 }
                 Ok(_) => {}
             }
@@ -59,7 +64,14 @@ pub(super) fn ceilings(it: &Subject<'_>, broken: &mut Broken) {
             );
             broken.tell("resource-ceiling", format!("spec.resources.limits.{resource}"), message);
         }
-        if let Some(request) = read(&requests, resource)
+    }
+    for resource in requests.keys() {
+        if !is_shared(resource) && limits.get(resource) != requests.get(resource) {
+            let message = format!(
+                "nodes do not share this resource out: set spec.resources.limits.{resource} to the same"
+            );
+            broken.tell("request-above-limit", format!("spec.resources.requests.{resource}"), message);
+        } else if let (Some(request), Some(limit)) = (read(&requests, resource), read(&limits, resource))
             && request > limit
         {
             let message = format!(
@@ -67,6 +79,24 @@ pub(super) fn ceilings(it: &Subject<'_>, broken: &mut Broken) {
             );
             broken.tell("request-above-limit", format!("spec.resources.requests.{resource}"), message);
         }
+    }
+}
+
+/// Whether a pod may use more of a resource than it asked for.
+fn is_shared(resource: &str) -> bool {
+    ["cpu", "memory", "ephemeral-storage"].contains(&resource)
+}
+
+/// Kubernetes can replace no pod where none may be added and none may be missing.
+pub(super) fn pace(it: &Subject<'_>, broken: &mut Broken) {
+    let none = |share: &Option<IntOrString>| match share {
+        Some(IntOrString::Int(pods)) => *pods == 0,
+        Some(IntOrString::String(percent)) => percent == "0%",
+        None => false,
+    };
+    if it.spec.rollout.as_ref().is_some_and(|said| none(&said.max_surge) && none(&said.max_unavailable)) {
+        let message = "must not be 0 while maxSurge is 0: no pod could ever be replaced";
+        broken.tell("rollout-pace", "spec.rollout.maxUnavailable", message);
     }
 }
 

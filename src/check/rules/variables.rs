@@ -36,10 +36,12 @@ pub(super) fn variable_names(it: &Subject<'_>, broken: &mut Broken) {
         let field = format!("spec.configFiles.files.{file}");
         if file.is_empty()
             || file.len() > 253
-            || matches!(file.as_str(), "." | "..")
+            || file == "."
+            || file.starts_with("..")
             || !file.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         {
-            broken.tell("file-name", &field, "a file name is letters, digits, dots, dashes and underscores");
+            let message = "a file name is letters, digits, dots, dashes and underscores, and begins with one dot at most";
+            broken.tell("file-name", &field, message);
         }
         if it.spec.config.contains_key(file) {
             broken.tell(
