@@ -1,6 +1,7 @@
 //! Secrets: what is missing holds back what needs it and nothing else, a rotation replaces the pods once, and no
 //! value is ever shown.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -131,18 +132,16 @@ async fn a_rotated_secret_replaces_the_pods_once_within_the_budget_and_is_no_new
     assert_eq!(site.pod_uids("users").await, pods);
 
     site.secret("tokens", &[("api", "second"), ("unrelated", "second")]).await;
-    let fewest = std::sync::Mutex::new(i64::MAX);
+    let fewest = AtomicI64::new(i64::MAX);
     eventually("all pods to be new", || async {
         let deployment = site.existing(Kind::Deployment, "users-blue").await;
         let available = deployment["status"]["availableReplicas"].as_i64().unwrap_or(0);
-        let mut fewest = fewest.lock().expect("fewest");
-        *fewest = available.min(*fewest);
-        drop(fewest);
+        fewest.fetch_min(available, Ordering::Relaxed);
         let now = site.pod_uids("users").await;
         if now.len() == 2 && now.iter().all(|pod| !pods.contains(pod)) { Ok(()) } else { Err(now) }
     })
     .await;
-    assert_eq!(*fewest.lock().expect("fewest"), 2, "fewer pods were available than the rollout allows");
+    assert_eq!(fewest.into_inner(), 2, "fewer pods were available than the rollout allows");
     let service = site.ready("users").await;
     assert_eq!(revision(&service), revision(&before), "a rotation made a revision");
     let replaced = site.pod_uids("users").await;

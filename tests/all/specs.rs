@@ -113,10 +113,10 @@ fn specs() -> impl Strategy<Value = Value> {
 
 fn images() -> Values {
     prop_oneof![
-        "[a-z]{1,8}(/[a-z0-9]{1,8}){0,2}:[a-zA-Z0-9_][-a-zA-Z0-9._]{0,20}",
-        "ghcr.io/visiobook/[a-z]{1,12}@sha256:[0-9a-f]{64}",
-        "registry.local:5000/[a-z]{1,12}:v[0-9]@sha256:[0-9a-f]{64}",
-        "localhost/[a-z]{1,12}",
+        3 => "[a-z]{1,8}(/[a-z0-9]{1,8}){0,2}:[a-zA-Z0-9_][-a-zA-Z0-9._]{0,20}",
+        3 => "ghcr\\.io/visiobook/[a-z]{1,12}@sha256:[0-9a-f]{64}",
+        3 => "registry\\.local:5000/[a-z]{1,12}:v[0-9]@sha256:[0-9a-f]{64}",
+        1 => "localhost/[a-z]{1,12}",
     ]
     .prop_map(Value::from)
     .boxed()
