@@ -24,6 +24,8 @@ const LONGEST_PASS: Duration = Duration::from_secs(60);
 const STATUS_GAP: Duration = Duration::from_secs(2);
 /// A settled service is looked at again so often. It costs no request.
 const IDLE: Duration = Duration::from_secs(3600);
+/// Longest time until a name that was taken is tried again.
+const TAKEN: Duration = Duration::from_secs(30);
 /// Longest note of an event.
 const NOTE: usize = 1000;
 
@@ -57,7 +59,10 @@ pub(super) async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> R
     context.metrics.record_reconcile(word, reason, started.elapsed());
     let done = outcome?;
     if done.retry {
-        return Ok(Action::requeue(context.backoff.next(&uid)));
+        let wait = context.backoff.next(&uid);
+        // Whoever makes room for a child is told by no watch of ours, and should not wait for long.
+        let wait = if done.reason == "NameTaken" { wait.min(TAKEN) } else { wait };
+        return Ok(Action::requeue(wait));
     }
     context.backoff.clear(&uid);
     Ok(Action::requeue(done.again))
