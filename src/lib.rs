@@ -9,6 +9,7 @@
 //! | thought | check, rollout, plan, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
 //! | hands | apply, telemetry | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
+//! | data plane | sidecar | contract, telemetry | kube, api, check, plan |
 //! | doors | cli, main | everything | logic |
 //!
 //! No room imports upwards, and none in a circle: `tests/all/rooms.rs` reads the imports against this table.
@@ -22,5 +23,6 @@ pub mod facts;
 pub mod operator;
 pub mod plan;
 pub mod rollout;
+pub mod sidecar;
 pub mod status;
 pub mod telemetry;

@@ -15,10 +15,23 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("status", &["contract", "api", "facts", "check", "rollout", "plan"]),
     ("apply", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("telemetry", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
+    ("sidecar", &["contract", "telemetry"]),
     ("operator", &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry"]),
     (
         "cli",
-        &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry", "operator"],
+        &[
+            "contract",
+            "api",
+            "facts",
+            "check",
+            "rollout",
+            "plan",
+            "status",
+            "apply",
+            "telemetry",
+            "sidecar",
+            "operator",
+        ],
     ),
 ];
 

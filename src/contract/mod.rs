@@ -2,6 +2,8 @@
 //!
 //! Numbers carry the requirement they come from (`docs/requirements.md`).
 
+pub mod settings;
+
 /// Port of an application that says nothing (X14, A04).
 pub const PORT: u16 = 8080;
 /// Port of an application of the `python` stack that says nothing (A35, L09).
@@ -32,3 +34,17 @@ pub const JWT_SECRET_MIN: usize = 32;
 pub const ENCRYPTION_KEY_LENGTH: usize = 32;
 /// Variables that hold a time-out, which is at least one second (H01, H02).
 pub const TIMEOUT_VARIABLES: [&str; 3] = ["READ_TIMEOUT", "WRITE_TIMEOUT", "SHUTDOWN_TIMEOUT"];
+/// Port that the sidecar takes traffic on: the target of the Service's `http` port.
+pub const SIDECAR_PORT: u16 = 15080;
+/// Variable that holds a sidecar's settings, as JSON.
+pub const SETTINGS_VARIABLE: &str = "VISIOBOOK_SIDECAR";
+/// Where the KPIs of the last 300 s are (E30, E31, G35).
+pub const KPIS_PATH: &str = "/kpis";
+/// What the kubelet asks: whether the application answers, whatever it depends on (L09).
+pub const ALIVE_PATH: &str = "/alive";
+/// The second spelling of the correlation id (D78, X19).
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Milliseconds that a request took (D28, X29).
+pub const PROCESS_TIME_HEADER: &str = "x-process-time";
+/// Content type of metrics (D05).
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

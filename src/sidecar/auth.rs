@@ -1,0 +1,1 @@
+//! Who calls, as the token says (D64, D65).

@@ -1,0 +1,1 @@
+//! Who is calling: the address outside the trusted proxies.

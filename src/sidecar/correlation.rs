@@ -1,0 +1,1 @@
+//! Correlation ids and trace context (D26, D78, X19, G27).

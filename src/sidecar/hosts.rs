@@ -1,0 +1,1 @@
+//! Refuses hosts that are not ours (D77).

@@ -1,0 +1,1 @@
+//! The contract's own port: /health, /ready, /metrics, /kpis, /alive.

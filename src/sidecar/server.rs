@@ -1,0 +1,1 @@
+//! Listens, serves connections, ends those that stand still, drains at the end.

@@ -1,0 +1,1 @@
+//! The bounded pool of connections to the application.
