@@ -1,1 +1,3 @@
 //! The contract's own port: /health, /ready, /metrics, /kpis, /alive.
+
+pub mod kpis;

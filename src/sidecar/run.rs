@@ -1,0 +1,102 @@
+//! Puts the parts together and runs them until the end.
+
+use std::io;
+use std::sync::Arc;
+
+use prometheus::Registry;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::access_log::AccessLog;
+use super::drain::{Drain, Phase};
+use super::exchange::Account;
+use super::http_metrics::HttpMetrics;
+use super::logs::{Base, Lines, Sink};
+use super::report::kpis::Kpis;
+use super::route::Routes;
+use super::server::{self, Server};
+use super::stack::Stack;
+use super::upstream::Upstream;
+use crate::contract::settings::{Mode, Settings};
+
+/// Why a sidecar does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is taken.
+    #[error("port {0} cannot be listened on: {1}")]
+    Listen(u16, io::Error),
+    /// Something that the settings ask for cannot be had.
+    #[error("{0}")]
+    Settings(String),
+    /// The process cannot have what it needs.
+    #[error(transparent)]
+    Process(#[from] io::Error),
+    /// Metrics collide.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Run until `stop` resolves, then drain.
+pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let sink = Sink::new(io::stdout())?;
+    let base = Base::new(&settings);
+    let lines = Lines { sink: sink.clone(), base: base.clone(), level: settings.logs.level };
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+
+    let registry = Registry::new();
+    let routes = Arc::new(Routes::new(&settings.routes).map_err(Error::Settings)?);
+    let drain = Drain::default();
+    let account = Arc::new(Account {
+        metrics: HttpMetrics::new(routes.clone(), &registry)?,
+        kpis: Arc::new(Kpis::default()),
+        log: AccessLog::new(&settings, routes.clone(), sink.clone(), base),
+    });
+    let stack = Arc::new(Stack {
+        upstream: Upstream::new(&settings),
+        routes,
+        account,
+        draining: drain.begun.clone(),
+        settings: settings.clone(),
+    });
+    let server = Server::new(stack);
+
+    let listen = |port| async move { server::listen(port).await.map_err(|error| Error::Listen(port, error)) };
+    let proxy = match settings.mode {
+        Mode::Proxy => Some(listen(settings.port).await?),
+        Mode::Observe => None,
+    };
+    tracing::info!(
+        mode = ?settings.mode,
+        port = settings.port,
+        contract_port = settings.contract_port,
+        application_port = settings.application.port,
+        "sidecar listens"
+    );
+    let accepting = async {
+        match &proxy {
+            Some(listener) => server.accept(listener).await,
+            None => std::future::pending().await,
+        }
+    };
+    let closing = drain.reached(Phase::Closing);
+    let serving = async {
+        tokio::select! {
+            () = accepting => {}
+            () = closing => {}
+        }
+    };
+    let draining = drain.carry_out(&server, &settings.drain);
+    let stopping = async {
+        stop.await;
+        drain.begin();
+    };
+    tokio::select! {
+        _ = async { tokio::join!(serving, stopping, draining) } => {}
+        () = server.sweep() => {}
+    }
+    // The last answers leave before the process does.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tracing::info!("sidecar stops");
+    sink.flush();
+    Ok(())
+}
