@@ -72,17 +72,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         application_port = settings.application.port,
         "sidecar listens"
     );
-    let accepting = async {
-        match &proxy {
-            Some(listener) => server.accept(listener).await,
-            None => std::future::pending().await,
-        }
-    };
-    let closing = drain.reached(Phase::Closing);
     let serving = async {
-        tokio::select! {
-            () = accepting => {}
-            () = closing => {}
+        if let Some(listener) = proxy {
+            server.accept(listener, drain.reached(Phase::Closing)).await;
         }
     };
     let draining = drain.carry_out(&server, &settings.drain);

@@ -5,9 +5,11 @@ pub mod activity;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -46,12 +48,27 @@ impl Server {
         Arc::new(Server { stack, ticks: Arc::default(), connections: Mutex::default(), permits, builder })
     }
 
-    /// Accept connections until this is dropped.
-    pub async fn accept(self: &Arc<Self>, listener: &TcpListener) {
+    /// Accept connections until `closing`, and then those that the kernel has accepted already.
+    pub async fn accept(self: &Arc<Self>, listener: TcpListener, closing: impl Future<Output = ()>) {
+        let mut closing = pin!(closing.fuse());
+        let mut closes = false;
         loop {
             // At the limit new ones wait in the kernel's queue.
             let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
-            match listener.accept().await {
+            let accepted = if closes {
+                let Some(accepted) = listener.accept().now_or_never() else { return };
+                accepted
+            } else {
+                tokio::select! {
+                    biased;
+                    accepted = listener.accept() => accepted,
+                    () = closing.as_mut() => {
+                        closes = true;
+                        continue;
+                    }
+                }
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     let server = self.clone();
                     tokio::spawn(async move {
@@ -80,7 +97,7 @@ impl Server {
             async move { Ok::<Response<Outgoing>, Infallible>(stack.answer(request, peer, &activity).await) }
         });
         let connection = self.builder.serve_connection_with_upgrades(io, service);
-        let mut connection = std::pin::pin!(connection);
+        let mut connection = pin!(connection);
         loop {
             tokio::select! {
                 // The connection first: nearly every wake-up is for it.

@@ -1,0 +1,7 @@
+//! The sidecar as a process, between raw sockets and an application that knows nothing of it.
+
+mod drain;
+mod hostile;
+mod limits;
+mod proxying;
+mod support;
