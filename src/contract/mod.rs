@@ -2,6 +2,7 @@
 //!
 //! Numbers carry the requirement they come from (`docs/requirements.md`).
 
+pub mod service_token;
 pub mod settings;
 
 /// Port of an application that says nothing (X14, A04).

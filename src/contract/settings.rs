@@ -301,7 +301,10 @@ pub struct Csrf {
 pub struct ServiceTokens {
     /// Folder with the keys they are verified with: public keys or secrets, one a file, named by `kid`.
     pub keys_folder: String,
-    /// Services that may call; none: every service of the namespace.
+    /// Namespace of the services that may call; none: that of any key in the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Services that may call, as `<name>` or `<namespace>/<name>`; none: every service of the namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
 }
