@@ -61,8 +61,8 @@ impl AccessLog {
                     base.text(line, name, &String::from_utf8_lossy(value.as_bytes()));
                 }
             }
-            if let Some(trace) = &exchange.trace_id {
-                base.text(line, "trace_id", trace);
+            if let Some(trace) = &exchange.trace {
+                base.text(line, "trace_id", trace.id());
             }
             if let Some(broken) = exchange.broken {
                 base.text(line, "error", broken);

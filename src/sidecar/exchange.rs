@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri};
 
 use super::access_log::AccessLog;
+use super::correlation::Trace;
 use super::http_metrics::HttpMetrics;
 use super::report::kpis::Kpis;
 use super::route::Route;
@@ -40,7 +41,7 @@ pub struct Exchange {
     /// Its correlation id.
     pub correlation_id: HeaderValue,
     /// Its trace, where it has one.
-    pub trace_id: Option<String>,
+    pub trace: Option<Trace>,
     /// Who calls, by address.
     pub client: IpAddr,
     /// Who calls, as the token says.

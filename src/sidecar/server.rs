@@ -89,12 +89,12 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let activity = Activity::new(self.ticks.clone());
         self.connections().push(Arc::downgrade(&activity));
-        let peer = peer.ip().to_canonical();
+        let peer = self.stack.proxies.peer(peer.ip());
         let io = TokioIo::new(Watched::new(stream, activity.clone()));
-        let (stack, of_requests) = (self.stack.clone(), activity.clone());
+        let (stack, of_requests, of_peer) = (self.stack.clone(), activity.clone(), Arc::new(peer.clone()));
         let service = service_fn(move |request: Request<Incoming>| {
-            let (stack, activity) = (stack.clone(), of_requests.clone());
-            async move { Ok::<Response<Outgoing>, Infallible>(stack.answer(request, peer, &activity).await) }
+            let (stack, activity, peer) = (stack.clone(), of_requests.clone(), of_peer.clone());
+            async move { Ok::<Response<Outgoing>, Infallible>(stack.answer(request, &peer, &activity).await) }
         });
         let connection = self.builder.serve_connection_with_upgrades(io, service);
         let mut connection = pin!(connection);
@@ -104,7 +104,7 @@ impl Server {
                 biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(%error, client = %peer, "a client's connection ended");
+                        tracing::debug!(%error, client = %peer.address(), "a client's connection ended");
                     }
                     return;
                 }

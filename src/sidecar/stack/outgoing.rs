@@ -7,8 +7,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::sidecar::compression::Compressed;
 use crate::sidecar::exchange::{Exchange, of_grpc};
 use crate::sidecar::upstream::Download;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body on its way to the client. The request is accounted for when it is dropped.
 pub struct Outgoing {
@@ -24,6 +27,8 @@ enum Source {
     Download(Box<Download>),
     /// The application's, over a connection that nobody else uses.
     Incoming(Incoming),
+    /// Another one, compressed on the way.
+    Compressed(Box<Compressed<Outgoing>>),
 }
 
 impl Outgoing {
@@ -47,6 +52,11 @@ impl Outgoing {
         Outgoing { source: Source::Incoming(body), exchange: None, grpc: false }
     }
 
+    /// Compressed on the way.
+    pub fn compressed(body: Compressed<Outgoing>) -> Outgoing {
+        Outgoing { source: Source::Compressed(Box::new(body)), exchange: None, grpc: false }
+    }
+
     /// Tell of the request when all of this has passed.
     pub fn account(mut self, exchange: Box<Exchange>, grpc: bool) -> Outgoing {
         self.exchange = Some(exchange);
@@ -57,17 +67,18 @@ impl Outgoing {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let polled = match &mut this.source {
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Download(body) => Pin::new(body.as_mut()).poll_frame(cx),
-            Source::Incoming(body) => Pin::new(body).poll_frame(cx),
+            Source::Download(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(Into::into),
+            Source::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Source::Compressed(body) => Pin::new(body.as_mut()).poll_frame(cx),
         };
         if let (Some(exchange), Poll::Ready(Some(frame))) = (&mut this.exchange, &polled) {
             match frame {
@@ -91,6 +102,7 @@ impl Body for Outgoing {
             Source::Whole(bytes) => bytes.is_none(),
             Source::Download(body) => body.is_end_stream(),
             Source::Incoming(body) => body.is_end_stream(),
+            Source::Compressed(body) => body.is_end_stream(),
         }
     }
 
@@ -99,6 +111,7 @@ impl Body for Outgoing {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Source::Download(body) => body.size_hint(),
             Source::Incoming(body) => body.size_hint(),
+            Source::Compressed(body) => body.size_hint(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -11,22 +12,23 @@ use hyper_util::rt::TokioIo;
 use super::{Outgoing, Stack, refused};
 use crate::sidecar::answer::Answer;
 use crate::sidecar::exchange::Exchange;
+use crate::sidecar::headers;
 use crate::sidecar::server::activity::Order;
 use crate::sidecar::upstream::Failure;
 
 /// The protocol that a client wants to change to.
-pub(super) fn wanted<B>(request: &Request<B>) -> Option<HeaderValue> {
-    if request.version() != Version::HTTP_11 {
+pub(super) fn wanted(request: &Parts) -> Option<HeaderValue> {
+    if request.version != Version::HTTP_11 {
         return None;
     }
     let asks = |list: &HeaderValue| {
         let list = list.to_str().unwrap_or_default();
         list.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
     };
-    let protocol = request.headers().get(UPGRADE)?;
+    let protocol = request.headers.get(UPGRADE)?;
     // HTTP/2 is spoken with prior knowledge, or not at all.
     let other = !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
-    (other && request.headers().get_all(CONNECTION).iter().any(asks)).then(|| protocol.clone())
+    (other && request.headers.get_all(CONNECTION).iter().any(asks)).then(|| protocol.clone())
 }
 
 /// Ask the application over a connection of its own, and join the two if it agrees.
@@ -43,7 +45,7 @@ pub(super) async fn open(
     let mut response = sender.send_request(request).await.map_err(broken)?;
     exchange.activity.streams();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        super::well_formed::returned(response.headers_mut());
+        headers::strip_hop_by_hop(response.headers_mut());
         return Ok(response.map(Outgoing::incoming));
     }
     let application = hyper::upgrade::on(&mut response);
@@ -62,7 +64,7 @@ pub(super) async fn open(
         tunnel.dec();
     });
     let protocol = response.headers().get(UPGRADE).cloned();
-    super::well_formed::returned(response.headers_mut());
+    headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
         response.headers_mut().insert(UPGRADE, protocol);

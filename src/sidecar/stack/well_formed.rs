@@ -1,34 +1,24 @@
 //! What a request must look like to be passed on, and what becomes of it and of its answer on the way.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Uri, Version};
 
 use crate::sidecar::answer::Answer;
-
-/// Headers that belong to one connection (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    UPGRADE,
-    TRANSFER_ENCODING,
-];
+use crate::sidecar::headers;
 
 /// Refuse what two readers could read in two ways; bring the target into the form that applications expect.
-pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Answer> {
+pub(super) fn check(request: &Parts) -> Result<(), Answer> {
     let refuse = |message: &'static str| Err(Answer::new(StatusCode::BAD_REQUEST, "INVALID_INPUT", message));
-    if *request.method() == Method::CONNECT {
+    if request.method == Method::CONNECT {
         return Err(Answer::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "METHOD_NOT_ALLOWED",
             "CONNECT is not served",
         ));
     }
-    let headers = request.headers();
+    let headers = &request.headers;
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         return refuse("content-length and transfer-encoding exclude each other");
     }
@@ -43,7 +33,7 @@ pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Answer> {
     if hosts.next().is_some() {
         return refuse("host is given twice");
     }
-    if host.is_none() && request.version() == Version::HTTP_11 && request.uri().authority().is_none() {
+    if host.is_none() && request.version == Version::HTTP_11 && request.uri.authority().is_none() {
         return refuse("HTTP/1.1 asks for a host header");
     }
     if host.is_some_and(|host| host.as_bytes().contains(&b'@') || host.to_str().is_err()) {
@@ -53,33 +43,21 @@ pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Answer> {
 }
 
 /// Bring a checked request into the form in which the application gets it.
-pub(super) fn forward<B>(request: &mut Request<B>, upgrade: Option<&HeaderValue>) {
+pub(super) fn forward(request: &mut Parts, upgrade: Option<&HeaderValue>) {
     // An absolute target outranks the host header; HTTP/2 has the authority only there.
-    let authority = request.uri().authority().and_then(|authority| host_of(authority));
-    if let Some(host) = authority {
-        request.headers_mut().insert(HOST, host);
+    if let Some(host) = request.uri.authority().and_then(host_of) {
+        request.headers.insert(HOST, host);
     }
-    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
-        let path = request.uri().path_and_query().cloned();
-        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        *request.uri_mut() = Uri::from(path);
+    if request.uri.scheme().is_some() || request.uri.authority().is_some() {
+        let path = request.uri.path_and_query().cloned();
+        request.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     }
-    *request.version_mut() = Version::HTTP_11;
-    let headers = request.headers_mut();
-    let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    strip(headers);
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
+    request.version = Version::HTTP_11;
+    headers::strip_hop_by_hop(&mut request.headers);
     if let Some(protocol) = upgrade {
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol.clone());
+        request.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        request.headers.insert(UPGRADE, protocol.clone());
     }
-}
-
-/// Bring the head of an answer into the form in which the client gets it.
-pub(super) fn returned(headers: &mut HeaderMap) {
-    strip(headers);
 }
 
 fn host_of(authority: &Authority) -> Option<HeaderValue> {
@@ -87,35 +65,17 @@ fn host_of(authority: &Authority) -> Option<HeaderValue> {
     HeaderValue::from_str(host).ok()
 }
 
-fn strip(headers: &mut HeaderMap) {
-    if let Some(named) = headers.get(CONNECTION).filter(|value| value.as_bytes() != b"keep-alive").cloned() {
-        let lists = headers.get_all(CONNECTION).iter().cloned().collect::<Vec<_>>();
-        for list in if lists.is_empty() { vec![named] } else { lists } {
-            for name in list.to_str().unwrap_or_default().split(',') {
-                // `Connection: host` would take away what the request is about.
-                let name = name.trim();
-                if let Ok(name) = HeaderName::from_bytes(name.as_bytes())
-                    && name != HOST
-                    && name != CONTENT_LENGTH
-                {
-                    headers.remove(name);
-                }
-            }
-        }
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::Request;
+    use http::header::HeaderName;
+
     use super::*;
 
-    fn request(headers: &[(&'static str, &'static str)]) -> Request<()> {
-        let mut request = Request::new(());
+    fn request(headers: &[(&'static str, &'static str)]) -> Parts {
+        let mut request = Request::new(()).into_parts().0;
         for (name, value) in headers {
-            request.headers_mut().append(*name, HeaderValue::from_static(value));
+            request.headers.append(*name, HeaderValue::from_static(value));
         }
         request
     }
@@ -129,11 +89,11 @@ mod tests {
             (vec![], "asks for a host"),
             (vec![("host", "a@b")], "no host"),
         ] {
-            let answer = check(&mut request(&headers)).unwrap_err();
+            let answer = check(&request(&headers)).unwrap_err();
             assert_eq!(answer.status, 400);
             assert!(answer.message.contains(why), "{}", answer.message);
         }
-        assert_eq!(check(&mut request(&[("host", "users:8080")])), Ok(()));
+        assert_eq!(check(&request(&[("host", "users:8080")])), Ok(()));
     }
 
     #[test]
@@ -147,7 +107,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         forward(&mut request, None);
-        let mut names: Vec<&str> = request.headers().keys().map(HeaderName::as_str).collect();
+        let mut names: Vec<&str> = request.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["accept", "host", "te"]);
     }
@@ -155,9 +115,9 @@ mod tests {
     #[test]
     fn an_absolute_target_becomes_path_and_host() {
         let mut request = request(&[("host", "other")]);
-        *request.uri_mut() = "http://user@users.visiobook.com:81/a?b=c".parse().unwrap();
+        request.uri = "http://user@users.visiobook.com:81/a?b=c".parse().unwrap();
         forward(&mut request, None);
-        assert_eq!(request.uri(), "/a?b=c");
-        assert_eq!(request.headers()[HOST], "users.visiobook.com:81");
+        assert_eq!(request.uri, "/a?b=c");
+        assert_eq!(request.headers[HOST], "users.visiobook.com:81");
     }
 }
