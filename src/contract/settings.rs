@@ -155,6 +155,9 @@ pub struct Application {
     pub metrics_port: Option<u16>,
     /// Path of its own that a check of life asks; none: whether its port can be connected to.
     pub health_path: Option<String>,
+    /// Its memory limit, of which /kpis tells what part is used; none: unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// What an application speaks.
@@ -429,6 +432,7 @@ impl Default for Application {
             metrics_path: Some(super::METRICS_PATH.into()),
             metrics_port: None,
             health_path: None,
+            memory_bytes: None,
         }
     }
 }
