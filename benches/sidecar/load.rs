@@ -40,8 +40,10 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         let wanted: usize = std::str::from_utf8(&wanted[1..]).unwrap().parse().unwrap_or(0);
         if wanted != size || response.is_empty() {
             size = wanted;
-            response = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n")
-                .into_bytes();
+            response = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
+            )
+            .into_bytes();
             response.resize(response.len() + size, b'x');
         }
         read.clear();
@@ -100,7 +102,9 @@ impl Load {
                         let mut client = Client::connect(&load).await;
                         let interval = load.rate.map(|rate| load.connections as f64 / rate);
                         let mut due = begin
-                            + Duration::from_secs_f64(interval.unwrap_or(0.0) * number as f64 / load.connections as f64);
+                            + Duration::from_secs_f64(
+                                interval.unwrap_or(0.0) * number as f64 / load.connections as f64,
+                            );
                         let mut own = Vec::new();
                         while !stop.load(Relaxed) {
                             if let Some(interval) = interval {

@@ -46,17 +46,20 @@ fn main() {
                     rounds.push(cost(proxy, &load, seconds));
                 }
             }
-            let [nginx, bare, full] = rounds.map(|rounds| (median(&rounds, |r| r.0), median(&rounds, |r| r.1)));
+            let [nginx, bare, full] =
+                rounds.map(|rounds| (median(&rounds, |r| r.0), median(&rounds, |r| r.1)));
             if connections == 50 && bytes == 1 << 10 {
                 most = nginx.1;
             }
-            for (name, (micros, rate), goal, limit) in [
-                ("features off", bare, "<= 1.0x nginx", 1.0),
-                ("features on", full, "<= 1.5x nginx", 1.5),
-            ] {
+            for (name, (micros, rate), goal, limit) in
+                [("features off", bare, "<= 1.0x nginx", 1.0), ("features on", full, "<= 1.5x nginx", 1.5)]
+            {
                 let case = format!("{size}, {connections} connections, {name}");
                 let ratio = micros / nginx.0;
-                println!("{case}: {micros:.1} us of CPU a request, nginx {:.1}: {ratio:.2}x; {rate:.0}/s, nginx {:.0}/s", nginx.0, nginx.1);
+                println!(
+                    "{case}: {micros:.1} us of CPU a request, nginx {:.1}: {ratio:.2}x; {rate:.0}/s, nginx {:.0}/s",
+                    nginx.0, nginx.1
+                );
                 figures.push(Figure {
                     name: format!("sidecar CPU per request, {case}"),
                     value: micros,
@@ -79,7 +82,13 @@ fn main() {
         }
     }
     let loaded = full.resident_mib();
-    figures.push(absolute("sidecar resident memory, after 500 connections", loaded, "MiB", "<= 20 MiB", loaded <= 20.0));
+    figures.push(absolute(
+        "sidecar resident memory, after 500 connections",
+        loaded,
+        "MiB",
+        "<= 20 MiB",
+        loaded <= 20.0,
+    ));
 
     // Latency at half of what nginx can do, sent when it is due and not when the last answer is there.
     let latency = |proxy: &Proxy, headers: &str| {
@@ -99,7 +108,14 @@ fn main() {
         (median(&rounds, |r| r.0), median(&rounds, |r| r.1))
     };
     let (theirs, ours) = (of(&nginx, ""), of(&full, &token));
-    println!("latency at {:.0}/s: nginx p50 {:.3} p99 {:.3} ms, sidecar p50 {:.3} p99 {:.3} ms", most / 2.0, theirs.0, theirs.1, ours.0, ours.1);
+    println!(
+        "latency at {:.0}/s: nginx p50 {:.3} p99 {:.3} ms, sidecar p50 {:.3} p99 {:.3} ms",
+        most / 2.0,
+        theirs.0,
+        theirs.1,
+        ours.0,
+        ours.1
+    );
     for (name, ours, theirs, goal, holds) in [
         ("p50", ours.0, theirs.0, "-", true),
         ("p99", ours.1, theirs.1, "<= 0.5 ms more", ours.1 - theirs.1 <= 0.5),
@@ -123,7 +139,8 @@ fn main() {
 /// Microseconds of CPU a request, and requests a second.
 fn cost(proxy: &Proxy, load: &Load, seconds: f64) -> (f64, f64) {
     let mut cpu = Vec::new();
-    let outcome = load.run(Duration::from_secs(1), Duration::from_secs_f64(seconds), || cpu.push(proxy.cpu_seconds()));
+    let outcome =
+        load.run(Duration::from_secs(1), Duration::from_secs_f64(seconds), || cpu.push(proxy.cpu_seconds()));
     check(&outcome);
     ((cpu[1] - cpu[0]) * 1e6 / outcome.requests as f64, outcome.rate())
 }

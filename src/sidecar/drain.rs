@@ -105,7 +105,8 @@ pub async fn ask(port: u16) -> io::Result<()> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
-    let request = Request::post("/drain").header("host", "localhost").body(Empty::<Bytes>::new());
+    let request =
+        Request::post(crate::contract::DRAIN_PATH).header("host", "localhost").body(Empty::<Bytes>::new());
     let answer = sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
     match answer.status() {
         status if status.is_success() => Ok(()),

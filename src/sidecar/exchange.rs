@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Uri};
 use super::access_log::AccessLog;
 use super::correlation::Trace;
 use super::http_metrics::HttpMetrics;
-use super::report::kpis::Kpis;
+use super::report::kpis::Collector;
 use super::route::Route;
 use super::server::activity::Activity;
 
@@ -19,7 +19,7 @@ pub struct Account {
     /// Metrics of the contract.
     pub metrics: HttpMetrics,
     /// KPIs of the contract.
-    pub kpis: Arc<Kpis>,
+    pub kpis: Arc<Collector>,
     /// One line for each.
     pub log: AccessLog,
 }
@@ -82,6 +82,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.activity.end();
+        self.account.metrics.in_flight.dec();
         if self.of_contract {
             return;
         }

@@ -59,7 +59,6 @@ impl HttpMetrics {
 
     /// A request is finished.
     pub fn finish(&self, exchange: &Exchange, elapsed: Duration) {
-        self.in_flight.dec();
         self.count(&exchange.method, exchange.route, exchange.outcome(), elapsed);
     }
 

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod breaker;
 pub mod client;
 pub mod compression;
+pub mod contract_port;
 pub mod correlation;
 pub mod cors;
 pub mod dependencies;

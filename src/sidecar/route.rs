@@ -5,8 +5,6 @@ use matchit::Router;
 
 /// Name of every path that fits no template.
 pub const UNMATCHED: &str = "unmatched";
-/// Name of the contract's own paths on the port for traffic.
-pub const CONTRACT: &str = "contract";
 
 /// The templates, compiled.
 pub struct Routes {
@@ -22,14 +20,12 @@ pub struct Route(pub u16);
 impl Route {
     /// No template fits.
     pub const UNMATCHED: Route = Route(0);
-    /// A path of the contract.
-    pub const CONTRACT: Route = Route(1);
 }
 
 impl Routes {
     /// Compile templates: `/api/v1/users/{id}`, or with a method before it. The error names the template.
     pub fn new(templates: &[String]) -> Result<Routes, String> {
-        let mut names = vec![UNMATCHED.to_string(), CONTRACT.to_string()];
+        let mut names = vec![UNMATCHED.to_string()];
         let mut by_path: Vec<(&str, Vec<(Option<Method>, Route)>)> = Vec::new();
         for template in templates {
             let (method, path) = split(template)?;

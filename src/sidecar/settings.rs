@@ -4,7 +4,11 @@ use crate::contract::settings::{Settings, VERSION};
 
 /// Read a document. The error names each field that is wrong, and what to write there.
 pub fn read(document: &str) -> Result<Settings, Vec<String>> {
-    let settings: Settings = serde_json::from_str(document).map_err(|error| vec![error.to_string()])?;
+    let mut document = serde_json::Deserializer::from_str(document);
+    let settings: Settings = serde_path_to_error::deserialize(&mut document).map_err(|error| {
+        let path = error.path().to_string();
+        vec![if path == "." { error.inner().to_string() } else { format!("{path}: {}", error.inner()) }]
+    })?;
     let wrong = mistakes(&settings);
     if wrong.is_empty() { Ok(settings) } else { Err(wrong) }
 }

@@ -35,11 +35,11 @@ use super::headers;
 use super::hosts::Hosts;
 use super::rate_limit::RateLimits;
 use super::report::Report;
-use super::route::{Route, Routes};
+use super::route::Routes;
 use super::server::activity::Activity;
 use super::upstream::{Failure, Upstream};
+use crate::contract;
 use crate::contract::settings::Settings;
-use crate::contract::{self, KPIS_PATH, METRICS_PATH};
 
 const PROCESS_TIME: HeaderName = HeaderName::from_static(contract::PROCESS_TIME_HEADER);
 
@@ -126,6 +126,7 @@ impl Stack {
             client,
             http1: request.version() < Version::HTTP_2,
             grpc: is_grpc(headers),
+            preflight: false,
             origin: self.cors.as_ref().and_then(|_| headers.get(ORIGIN).cloned()),
             encoding: self
                 .settings
@@ -142,7 +143,7 @@ impl Stack {
         passage: &mut Passage,
         peer: &Peer,
     ) -> Result<Response<Outgoing>, Answer> {
-        if let Some(answer) = self.of_contract(&request, passage)? {
+        if let Some(answer) = self.of_contract(&request, passage) {
             return Ok(answer);
         }
         let (mut request, body) = request.into_parts();
@@ -151,6 +152,7 @@ impl Stack {
         if let Some(answer) =
             self.cors.as_ref().and_then(|cors| cors.preflight(&request.method, &request.headers))
         {
+            passage.preflight = true;
             return Ok(answer.map(|()| Outgoing::empty()));
         }
         if let Some(limits) = &self.limits {
@@ -192,23 +194,11 @@ impl Stack {
     }
 
     /// Paths of the contract on the port for traffic: peers ask them (D07, C31), scrapers have a port of their own.
-    fn of_contract(
-        &self,
-        request: &Request<Incoming>,
-        passage: &mut Passage,
-    ) -> Result<Option<Response<Outgoing>>, Answer> {
+    fn of_contract(&self, request: &Request<Incoming>, passage: &mut Passage) -> Option<Response<Outgoing>> {
         let path = request.uri().path();
-        if let Some(answer) = self.report.answer_peer(request.method(), path, passage.id.as_str()) {
-            passage.exchange.of_contract = true;
-            passage.exchange.route = Route::CONTRACT;
-            return Ok(Some(answer.map(Outgoing::whole)));
-        }
-        if path == METRICS_PATH || path == KPIS_PATH {
-            passage.exchange.route = Route::CONTRACT;
-            let message = format!("{path} is served on port {}", self.settings.contract_port);
-            return Err(Answer::new(StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND", message));
-        }
-        Ok(None)
+        let answer = self.report.answer_peer(request.method(), path, passage.id.as_str())?;
+        passage.exchange.of_contract = true;
+        Some(answer.map(Outgoing::whole))
     }
 
     async fn ask(
@@ -240,7 +230,7 @@ impl Stack {
     /// Headers that every answer has.
     fn sign(&self, response: &mut Response<Outgoing>, passage: &Passage) {
         let headers = response.headers_mut();
-        if let Some(cors) = &self.cors {
+        if let Some(cors) = self.cors.as_ref().filter(|_| !passage.preflight) {
             cors.allow(passage.origin.as_ref(), headers);
         }
         if self.settings.security_headers {
@@ -262,6 +252,8 @@ struct Passage {
     http1: bool,
     grpc: bool,
     origin: Option<HeaderValue>,
+    /// Whether a preflight was answered, which says all about origins itself.
+    preflight: bool,
     encoding: Option<compression::Encoding>,
 }
 

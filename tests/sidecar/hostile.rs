@@ -61,13 +61,17 @@ fn of_two_lengths_the_chunks_count_and_the_application_sees_one() {
 }
 
 #[test]
-fn an_absolute_target_is_served_and_its_host_counts() {
+fn an_absolute_target_is_served_and_a_second_host_is_refused() {
     let application = Application::start();
     let sidecar = Sidecar::before(application.port, json!({}));
-    let answer = sidecar.ask("GET http://one/headers?x=1 HTTP/1.1\r\nhost: two\r\nconnection: close\r\n\r\n");
-    let seen = answer.json();
+    let ask = |host: &str| {
+        sidecar
+            .ask(&format!("GET http://one/headers?x=1 HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
+    };
+    let seen = ask("one").json();
     assert_eq!(seen["uri"], "/headers?x=1");
     assert!(seen["headers"].as_array().unwrap().contains(&json!(["host", "one"])), "{seen}");
+    assert_eq!(ask("two").status, 400);
 }
 
 #[test]

@@ -159,6 +159,14 @@ async fn handle(mut request: Request<Incoming>) -> Response<Body> {
                 .body(BodyExt::boxed(StreamBody::new(futures::stream::iter(frames))))
                 .unwrap()
         }
+        "/text" => {
+            Response::builder().header("content-type", "text/plain").body(whole("x".repeat(100_000))).unwrap()
+        }
+        "/envelope" => Response::builder()
+            .status(409)
+            .header("content-type", "application/json")
+            .body(whole(r#"{"error":{"code":409,"message":"mine"}}"#))
+            .unwrap(),
         "/cookies" => Response::builder()
             .header("set-cookie", "a=1")
             .header("set-cookie", "b=2")
@@ -187,7 +195,7 @@ impl Sidecar {
         let (port, contract_port) = (free_port(), free_port());
         let mut all = json!({
             "service": "users", "serviceVersion": "1.2.3", "port": port, "contractPort": contract_port,
-            "application": { "port": application },
+            "application": { "port": application, "metricsPath": null },
             "drain": { "propagationSeconds": 0.3, "requestsSeconds": 5.0 },
         });
         merge(&mut all, settings);
