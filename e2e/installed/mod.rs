@@ -9,5 +9,6 @@ mod examples;
 mod fields;
 mod paused;
 mod secrets;
+mod sidecar;
 mod smoke;
 mod status;

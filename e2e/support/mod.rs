@@ -2,6 +2,7 @@
 
 mod fields;
 mod kubectl;
+mod load;
 mod look;
 pub mod operator;
 pub mod proxy;
@@ -19,12 +20,18 @@ use visiobook::apply::resource;
 
 pub use fields::{Field, owned};
 pub use kubectl::{kubectl, try_kubectl};
+pub use load::Clients;
 pub use look::{INTRUDER, metrics, sum};
 
 /// A small stand-in for the seeds' images, which are not public.
 pub const STANDIN: &str = "ghcr.io/visiobook-esp/user-service:1.0.0";
 /// How long anything may take on a busy machine before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether the long variants are wanted (`make soak`).
+pub fn soak() -> bool {
+    std::env::var_os("VISIOBOOK_SOAK").is_some_and(|soak| !soak.is_empty())
+}
 
 /// A client with all rights.
 pub async fn client() -> Client {

@@ -74,7 +74,7 @@ async fn answer(
         (&Method::GET, DRAINED_PATH) => {
             let begun = tokio::time::timeout(UNTIL_BEGUN, drain.reached(Phase::Leaving)).await;
             if begun.is_err() {
-                return said(StatusCode::CONFLICT, "not draining\n");
+                return said(StatusCode::OK, "not draining\n");
             }
             drain.reached(Phase::Drained).await;
             said(StatusCode::OK, "drained\n")

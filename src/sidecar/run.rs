@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::Registry;
 use tracing_subscriber::layer::SubscriberExt;
@@ -28,6 +29,9 @@ use super::server::{self, Server};
 use super::stack::Stack;
 use super::upstream::Upstream;
 use crate::contract::settings::{Mode, Settings};
+
+/// How long the process stays after it is drained.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Why a sidecar does not run.
 #[derive(Debug, thiserror::Error)]
@@ -108,16 +112,22 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let stopping = async {
         stop.await;
         drain.begin();
+        std::future::pending::<()>().await;
+    };
+    let lingering = async {
+        tokio::join!(serving, draining);
+        // Those who waited for the drain hear of it before the process is gone.
+        tokio::time::sleep(LINGER).await;
     };
     tokio::select! {
-        _ = async { tokio::join!(serving, stopping, draining) } => {}
+        // A drained sidecar ends, whoever drained it: without a pod that ends too, it is started anew.
+        () = lingering => {}
+        () = stopping => {}
         () = server.sweep() => {}
         () = contract_port::serve(contract, report.clone(), drain.clone()) => {}
         () = report.run() => {}
         () = follow(&stack) => {}
     }
-    // The last answers leave before the process does.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     tracing::info!("sidecar stops");
     sink.flush();
     Ok(())

@@ -1,0 +1,188 @@
+//! The sidecar in real pods, before applications that know nothing of it.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use visiobook::api::kinds::Kind;
+
+use crate::support::{Clients, Site, kubectl, soak};
+
+/// Where a Service is reached, by port.
+async fn address(site: &Site, name: &str, port: u16) -> SocketAddr {
+    let service = site.child(Kind::Service, name).await.expect("Service");
+    let ip = service["spec"]["clusterIP"].as_str().expect("a cluster IP").parse().expect("an address");
+    SocketAddr::new(ip, port)
+}
+
+/// An example application, with the routes that it has.
+fn example(language: &str) -> Value {
+    json!({
+        "image": format!("docker.io/visiobook/example-{language}:1.0.0"),
+        "replicas": 1,
+        "sidecar": {
+            "routes": ["/api/v1/books", "/api/v1/books/{id}", "/api/v1/slow", "/api/v1/events", "/api/v1/fail", "/api/v1/echo"],
+            "errors": { "envelope": true, "mask": true },
+            "cors": { "origins": ["https://app.visiobook.com"] },
+        },
+    })
+}
+
+fn podinfo() -> Value {
+    json!({
+        "image": "docker.io/stefanprodan/podinfo:6.9.2",
+        "replicas": 1,
+        "env": { "PODINFO_PORT": "8080", "PODINFO_DATA_PATH": "/tmp" },
+        "sidecar": { "routes": ["/api/info", "/version"], "errors": { "envelope": true } },
+    })
+}
+
+async fn conform(site: &Site, name: &str, spec: Value) {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(file.path(), spec.to_string()).expect("spec");
+    let traffic = address(site, name, 80).await;
+    let output = Command::new(env!("CARGO_BIN_EXE_visiobook"))
+        .args(["conformance", "--url", &format!("http://{traffic}")])
+        .args(["--contract-url", &format!("http://{}:9090", traffic.ip())])
+        .arg("--spec")
+        .arg(file.path())
+        .output()
+        .expect("conformance");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name}:\n{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains("\nfail"), "{text}");
+}
+
+#[tokio::test]
+async fn four_applications_without_the_guidelines_code_conform_to_the_contract() {
+    let site = Site::new("conform", json!({ "type": "development" })).await;
+    let languages = ["node", "python", "go"];
+    for language in languages {
+        site.apply(language, example(language)).await;
+    }
+    site.apply("podinfo", podinfo()).await;
+    for language in languages {
+        site.ready(language).await;
+        let spec = json!({
+            "service": language,
+            "routes": ["GET /api/v1/books", "GET /api/v1/books/{id}"],
+            "corsOrigins": ["https://app.visiobook.com"],
+        });
+        conform(&site, language, spec).await;
+    }
+    site.ready("podinfo").await;
+    conform(&site, "podinfo", json!({ "service": "podinfo", "routes": ["GET /api/info"] })).await;
+}
+
+#[tokio::test]
+async fn no_request_is_lost_at_rolling_updates() {
+    let site = Site::new("rolling", json!({ "type": "development" })).await;
+    // One that dies at SIGTERM, and one that takes its time.
+    let wanted: u64 = if soak() { 50_000 } else { 5_000 };
+    for (name, path, mut spec) in
+        [("node", "/api/v1/books", example("node")), ("podinfo", "/version", podinfo())]
+    {
+        spec["replicas"] = json!(2);
+        site.apply(name, spec.clone()).await;
+        site.ready(name).await;
+        let clients = Clients::start(address(&site, name, 80).await, path, 16);
+        let (started, mut updates) = (Instant::now(), 0);
+        while clients.answered() < wanted || updates < 2 {
+            updates += 1;
+            spec["env"]["UPDATE"] = json!(updates.to_string());
+            site.apply(name, spec.clone()).await;
+            site.until(name, "the update", |service| {
+                let revision = service.status.as_ref().and_then(|status| status.active_revision.clone());
+                revision.is_some()
+                    && crate::support::observed(service)
+                    && crate::support::is(service, "Ready", "True")
+                    && crate::support::is(service, "Reconciling", "False")
+            })
+            .await;
+            // The pods of the old revision are still draining.
+            wait_for_pods(&site, name, 2).await;
+            assert!(started.elapsed() < Duration::from_secs(1800), "too slow");
+        }
+        let (answered, lost) = clients.stop().await;
+        println!("{name}: {answered} answered through {updates} updates, {} lost", lost.len());
+        assert!(
+            lost.is_empty(),
+            "{name}: {} of {answered} lost: {:?}",
+            lost.len(),
+            &lost[..lost.len().min(10)]
+        );
+    }
+}
+
+/// Wait until there are so many pods and no more.
+async fn wait_for_pods(site: &Site, name: &str, count: usize) {
+    let selector = format!("app.kubernetes.io/name={name}");
+    let started = Instant::now();
+    loop {
+        let pods = kubectl(&["get", "pods", "-n", &site.namespace, "-l", &selector, "-o", "name"], None);
+        if pods.lines().count() == count {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(120), "{pods}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_sidecar_runs_restricted_and_starts_before_the_application() {
+    let site = Site::new("restricted", json!({ "type": "development" })).await;
+    kubectl(&["label", "namespace", &site.namespace, "pod-security.kubernetes.io/enforce=restricted"], None);
+    site.apply("go", example("go")).await;
+    site.ready("go").await;
+    let pods = kubectl(&["get", "pods", "-n", &site.namespace, "-o", "json"], None);
+    let pods: Value = serde_json::from_str(&pods).expect("json");
+    let pod = &pods["items"][0];
+    let sidecar = &pod["spec"]["initContainers"][0];
+    assert_eq!((&sidecar["name"], &sidecar["restartPolicy"]), (&json!("sidecar"), &json!("Always")));
+    for probe in ["startupProbe", "readinessProbe"] {
+        assert!(sidecar[probe].is_null(), "a {probe} of the sidecar would count for the pod (T18)");
+    }
+    let started =
+        |status: &Value| status["state"]["running"]["startedAt"].as_str().expect("running").to_string();
+    let first = started(&pod["status"]["initContainerStatuses"][0]);
+    let second = started(&pod["status"]["containerStatuses"][0]);
+    assert!(first <= second, "{first} {second}");
+}
+
+#[tokio::test]
+async fn a_sidecar_that_dies_comes_back_and_takes_no_application_with_it() {
+    let site = Site::new("dies", json!({ "type": "development" })).await;
+    site.apply("go", example("go")).await;
+    site.ready("go").await;
+    let address = address(&site, "go", 80).await;
+    let clients = Clients::start(address, "/api/v1/books", 1);
+    let pod = kubectl(&["get", "pods", "-n", &site.namespace, "-o", "name"], None).trim().to_string();
+    // The container has no shell: the kubelet's checkpoint of a crash is an exec that ends the process.
+    kubectl(
+        &["exec", "-n", &site.namespace, &pod, "-c", "sidecar", "--", "/visiobook", "sidecar", "drain"],
+        None,
+    );
+    drop(clients.stop().await);
+    let restarts = || {
+        let text = kubectl(&["get", "-n", &site.namespace, &pod, "-o", "json"], None);
+        let pod: Value = serde_json::from_str(&text).expect("json");
+        (
+            pod["status"]["initContainerStatuses"][0]["restartCount"].as_u64().expect("restarts"),
+            pod["status"]["containerStatuses"][0]["restartCount"].as_u64().expect("restarts"),
+        )
+    };
+    let started = Instant::now();
+    // A drained sidecar ends, and the kubelet starts it anew (T17).
+    while restarts().0 == 0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "the sidecar did not come back");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let clients = Clients::start(address, "/api/v1/books", 1);
+    while clients.answered() < 10 {
+        assert!(started.elapsed() < Duration::from_secs(90), "no answer after the restart");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    drop(clients.stop().await);
+    assert_eq!(restarts().1, 0, "the application went on");
+}
