@@ -1,5 +1,6 @@
 //! The doors: what the command line offers.
 
+pub mod conformance;
 pub mod crd;
 mod operator;
 
@@ -17,6 +18,8 @@ pub struct Cli {
 enum Command {
     /// Run the operator, in the cluster or against any kubeconfig.
     Operator(Box<operator::Args>),
+    /// Hold a running service against the runtime contract.
+    Conformance(Box<conformance::Args>),
     /// Print the CRDs, or write them into a folder.
     Crd(crd::Args),
 }
@@ -25,6 +28,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Operator(args) => operator::run(*args),
+        Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
     }
 }
