@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::catalog::Check;
 use super::metrics::expect_hidden;
 use super::survey::Survey;
-use super::verdict::{Verdict, expect_status, expect_type, failed, field, object, shown, skipped};
+use super::verdict::{Verdict, expect_json, expect_status, failed, field, object, shown, skipped};
 
 /// Numbers that are always there.
 const NUMBERS: [&str; 7] = [
@@ -37,11 +37,7 @@ pub const CHECKS: &[Check] = &[
         requirements: &["E30"],
         expected: "/kpis is a JSON object, as application/json",
         way_out: "send a JSON object with Content-Type: application/json",
-        judge: |survey| {
-            let media = expect_type(&survey.kpis, "application/json")?;
-            object(&survey.kpis).or_else(|_| failed("the body is no JSON object"))?;
-            Ok(media)
-        },
+        judge: |survey| expect_json(&survey.kpis),
     },
     Check {
         id: "kpis/fields",

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::catalog::Check;
 use super::client::Asked;
 use super::survey::Survey;
-use super::verdict::{Blocked, Verdict, expect_status, expect_type, failed, field, object, shown, skipped};
+use super::verdict::{Blocked, Verdict, expect_json, expect_status, failed, field, object, shown, skipped};
 
 /// How far clocks may be apart.
 const MOST_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -132,12 +132,6 @@ pub const CHECKS: &[Check] = &[
         judge: |survey| expect_for_peers(survey, &survey.ready_for_peers),
     },
 ];
-
-fn expect_json(asked: &Asked) -> Verdict {
-    let media = expect_type(asked, "application/json")?;
-    object(asked).or_else(|_| failed("the body is no JSON object"))?;
-    Ok(media)
-}
 
 /// The object, unless it is the short one of a check that itself failed (D02, D04).
 fn full(asked: &Asked) -> Result<Map<String, Value>, Blocked> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::client::Asked;
+use super::client::{Answer, Asked};
 
 /// `Ok` is what was seen.
 pub type Verdict = Result<String, Blocked>;
@@ -43,10 +43,29 @@ pub fn expect_type(asked: &Asked, expected: &str) -> Verdict {
     if media.eq_ignore_ascii_case(expected) { Ok(found.into()) } else { failed(found) }
 }
 
-/// A body that is a JSON object; anything else is the failure of another check.
-pub fn object(asked: &Asked) -> Result<Map<String, Value>, Blocked> {
+/// An answer that shows something: 200, or 503 with what fails. Anything else is the failure of another check.
+pub fn showing(asked: &Asked) -> Result<&Answer, Blocked> {
     let answer = asked.as_ref().or_else(|_| skipped("there was no answer"))?;
+    if matches!(answer.status, 200 | 503) {
+        Ok(answer)
+    } else {
+        skipped(format!("it answers {}", answer.status))
+    }
+}
+
+/// Such an answer has to be a JSON object.
+pub fn expect_json(asked: &Asked) -> Verdict {
+    let answer = showing(asked)?;
+    let media = expect_type(asked, "application/json")?;
     match answer.json() {
+        Some(Value::Object(_)) => Ok(media),
+        _ => failed("the body is no JSON object"),
+    }
+}
+
+/// Its object; a body that is none is the failure of another check.
+pub fn object(asked: &Asked) -> Result<Map<String, Value>, Blocked> {
+    match showing(asked)?.json() {
         Some(Value::Object(object)) => Ok(object),
         _ => skipped("the body is no JSON object"),
     }

@@ -206,7 +206,7 @@ impl Service {
 
     fn metrics(&self) -> Response<Body> {
         if self.is("metrics-absent") {
-            return envelope(503, "no metrics", "c");
+            return envelope(500, "no metrics", "c");
         }
         let media = self.or("metrics-type", "application/json", "text/plain; version=0.0.4; charset=utf-8");
         answer(200, media, self.exposition())
@@ -274,7 +274,7 @@ impl Service {
 
     fn kpis(&self) -> Response<Body> {
         if self.is("kpis-absent") {
-            return envelope(404, "not found", "c");
+            return envelope(500, "not yet", "c");
         }
         let mut body = json!({
             "averageResponseTime": 1.5,

@@ -7,6 +7,7 @@ mod defaults;
 mod generated;
 mod golden;
 mod properties;
+mod reference;
 mod refusals;
 mod requirements;
 mod revision;
