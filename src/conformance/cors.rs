@@ -43,12 +43,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "cors/stranger",
         requirements: &["X28"],
-        expected: "an origin that is not listed is not allowed",
+        expected: "an origin that is not listed is not allowed; where `*` is listed, without credentials",
         way_out: "send no Access-Control-Allow-Origin to origins that are not on the list",
-        judge: |survey| match answered(&cors(survey)?.stranger)?.header("access-control-allow-origin") {
-            Some(allowed) => failed(allowed),
-            None => Ok("not allowed".into()),
-        },
+        judge: stranger,
     },
     Check {
         id: "cors/vary",
@@ -82,6 +79,16 @@ fn expect_origin(answer: &Answer, origin: &str) -> Verdict {
         (told("access-control-allow-origin"), told("access-control-allow-credentials"));
     let seen = format!("origin {allowed}, credentials {credentials}");
     if allowed == origin && credentials == "true" { Ok(seen) } else { failed(seen) }
+}
+
+fn stranger(survey: &Survey) -> Verdict {
+    let answer = answered(&cors(survey)?.stranger)?;
+    let any = survey.spec.cors_origins.iter().any(|origin| origin == "*");
+    match answer.header("access-control-allow-origin") {
+        None => Ok("not allowed".into()),
+        Some("*") if any && answer.header("access-control-allow-credentials").is_none() => Ok("*".into()),
+        Some(allowed) => failed(allowed),
+    }
 }
 
 /// A header that is a list has to name all of these.

@@ -219,7 +219,7 @@ async fn everything(asker: &Asker, spec: Spec, health: Asked, health_for_peers: 
         Some(route) => Some(asker.tokens(route).await),
         None => None,
     };
-    let cors = match spec.cors_origins.first() {
+    let cors = match spec.cors_origins.iter().find(|origin| *origin != "*") {
         Some(origin) => Some(asker.cors(path, origin).await),
         None => None,
     };

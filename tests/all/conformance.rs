@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -494,7 +495,8 @@ async fn listen(router: Router) -> SocketAddr {
     address
 }
 
-async fn examine(broken: &'static str, spec: &str) -> Report {
+/// A service of its own; its port of traffic, and its contract's.
+async fn start(broken: &'static str) -> (SocketAddr, SocketAddr) {
     let service = Arc::new(Service {
         broken,
         started: Instant::now(),
@@ -502,7 +504,11 @@ async fn examine(broken: &'static str, spec: &str) -> Report {
         counts: Mutex::default(),
     });
     let traffic = listen(Router::new().fallback(traffic).with_state(service.clone())).await;
-    let contract = listen(Router::new().fallback(contract).with_state(service)).await;
+    (traffic, listen(Router::new().fallback(contract).with_state(service)).await)
+}
+
+async fn examine(broken: &'static str, spec: &str) -> Report {
+    let (traffic, contract) = start(broken).await;
     let target = Target {
         url: format!("http://{traffic}"),
         contract_url: Some(format!("http://{contract}/")),
@@ -589,4 +595,45 @@ async fn an_address_that_is_none_is_refused() {
         Target { url: "books".into(), contract_url: None, token: None, timeout: Duration::from_secs(2) };
     let told = conformance::examine(&target, Spec::default()).await.unwrap_err().to_string();
     assert!(told.contains("write it as http://HOST:PORT"), "{told}");
+}
+
+/// Run the command line itself; its exit code, stdout and stderr.
+async fn command(args: Vec<String>) -> (Option<i32>, String, String) {
+    let run =
+        move || Command::new(env!("CARGO_BIN_EXE_visiobook")).arg("conformance").args(args).output().unwrap();
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn the_exit_code_is_0_only_where_nothing_failed_and_the_outputs_are_well_formed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, junit) = (folder.path().join("books.yaml"), folder.path().join("junit.xml"));
+    std::fs::write(&spec, SPEC).unwrap();
+    for (broken, code) in [("", 0), ("health-status-word", 1)] {
+        let (traffic, contract) = start(broken).await;
+        let args = format!(
+            "--url http://{traffic} --contract-url http://{contract} --output json --spec {} --junit {}",
+            spec.display(),
+            junit.display()
+        );
+        let (status, stdout, stderr) = command(args.split(' ').map(String::from).collect()).await;
+        assert_eq!(status, Some(code), "{stdout}{stderr}");
+        let read: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(read["failed"], code);
+        let xml = std::fs::read_to_string(&junit).unwrap();
+        let xml = roxmltree::Document::parse(&xml).unwrap();
+        assert_eq!(xml.root_element().attribute("failures"), Some(code.to_string().as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_spec_that_says_what_nobody_knows_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("books.yaml");
+    std::fs::write(&spec, "colour: blue\n").unwrap();
+    let args = ["--url", "http://127.0.0.1:9", "--spec", &spec.display().to_string()].map(String::from);
+    let (status, _, stderr) = command(args.to_vec()).await;
+    assert!(status == Some(1) && stderr.contains("colour") && stderr.contains("books.yaml"), "{stderr}");
 }
