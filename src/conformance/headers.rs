@@ -106,9 +106,12 @@ fn process_time(survey: &Survey) -> Verdict {
     }
 }
 
+/// Whether a value is as strict as the contract's.
+type Fits = fn(&str) -> bool;
+
 fn security(survey: &Survey) -> Verdict {
     let answer = answered(&survey.unknown)?;
-    let strict: [(&str, fn(&str) -> bool); 6] = [
+    let strict: [(&str, Fits); 6] = [
         ("x-content-type-options", |value| value.eq_ignore_ascii_case("nosniff")),
         ("x-frame-options", |value| ["DENY", "SAMEORIGIN"].contains(&value.to_ascii_uppercase().as_str())),
         ("x-xss-protection", |value| ["0", "1; mode=block"].contains(&value)),
