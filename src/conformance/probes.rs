@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use super::catalog::Check;
 use super::client::Asked;
 use super::survey::Survey;
-use super::verdict::{Blocked, Verdict, expect_json, expect_status, failed, field, object, shown, skipped};
+use super::verdict::{
+    Blocked, Verdict, expect_json, expect_status, failed, field, object, showing, shown, skipped,
+};
 
 /// How far clocks may be apart.
 const MOST_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -242,7 +244,7 @@ fn checks(survey: &Survey) -> Verdict {
 
 /// HEAD says what GET says: the same status and media type.
 pub fn expect_head(head: &Asked, get: &Asked) -> Verdict {
-    let get = get.as_ref().or_else(|_| skipped("GET has no answer"))?;
+    let get = showing(get)?;
     let head = head.as_ref().or_else(|reason| failed(reason.clone()))?;
     if head.status != get.status || head.header("content-type") != get.header("content-type") {
         let media = head.header("content-type").unwrap_or("no content type");
