@@ -30,9 +30,9 @@ unit: ## tests that need no cluster
 	cargo test --locked
 
 .PHONY: generate
-generate: ## write anew what is generated: CRDs and golden files
+generate: ## write anew what is generated: CRDs, golden files, tables of the documentation
 	cargo run --locked --quiet -- crd --write crds/
-	UPDATE_GOLDEN=1 cargo test --locked --quiet --test all golden
+	UPDATE_GOLDEN=1 cargo test --locked --quiet --test all -- golden reference
 
 .PHONY: binary
 binary: ## the operator as one static binary

@@ -9,7 +9,7 @@
 //! | thought | check, rollout, plan, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
 //! | hands | apply, telemetry | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
-//! | data plane | sidecar | contract, telemetry | kube, api, check, plan |
+//! | data plane | sidecar, conformance | contract, telemetry (sidecar) | kube, api, check, plan |
 //! | doors | cli, main | everything | logic |
 //!
 //! No room imports upwards, and none in a circle: `tests/all/rooms.rs` reads the imports against this table.
@@ -18,6 +18,7 @@ pub mod api;
 pub mod apply;
 pub mod check;
 pub mod cli;
+pub mod conformance;
 pub mod contract;
 pub mod facts;
 pub mod operator;

@@ -1,5 +1,6 @@
 //! The doors: what the command line offers.
 
+pub mod conformance;
 pub mod crd;
 mod operator;
 mod sidecar;
@@ -20,6 +21,8 @@ enum Command {
     Operator(Box<operator::Args>),
     /// Run the sidecar of an application.
     Sidecar(sidecar::Args),
+    /// Hold a running service against the runtime contract.
+    Conformance(Box<conformance::Args>),
     /// Print the CRDs, or write them into a folder.
     Crd(crd::Args),
 }
@@ -29,6 +32,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Operator(args) => operator::run(*args),
         Command::Sidecar(args) => sidecar::run(args),
+        Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
     }
 }

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the document that this release writes and reads.
 pub const VERSION: u32 = 1;
 
 /// Everything a sidecar is told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Settings {
     /// Version of the document: 1.
@@ -53,6 +54,7 @@ pub struct Settings {
     pub rate_limit: Option<RateLimit>,
     /// Ranges whose X-Forwarded-For is believed: proxies in front.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Origins that browsers may call from; none: CORS is left to the application (D63, X28).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -102,7 +104,7 @@ pub struct Settings {
 }
 
 /// Rule book of an environment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// Errors are shown as they are.
@@ -126,7 +128,7 @@ impl Environment {
 }
 
 /// Whether traffic passes through the sidecar.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// It does.
     #[default]
@@ -136,7 +138,7 @@ pub enum Mode {
 }
 
 /// The application behind the sidecar.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Application {
     /// Port that it listens on.
@@ -161,7 +163,7 @@ pub struct Application {
 }
 
 /// What an application speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
@@ -173,7 +175,7 @@ pub enum Protocol {
 }
 
 /// Logs of the sidecar and of requests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Logs {
     /// Least level that is written.
@@ -190,7 +192,7 @@ pub struct Logs {
 }
 
 /// Least level that is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Everything.
@@ -205,7 +207,7 @@ pub enum Level {
 }
 
 /// How a log line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One JSON object a line.
@@ -216,7 +218,7 @@ pub enum Format {
 }
 
 /// A file for logs that is rotated (D32).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogFile {
     /// Its path.
@@ -233,7 +235,7 @@ pub struct LogFile {
 }
 
 /// What a connection may not exceed (H02). Times are of inactivity, never totals.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// Seconds until a request's head is complete.
@@ -251,7 +253,7 @@ pub struct Limits {
 }
 
 /// Requests per minute (D71, X46, G33).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimit {
     /// Requests a minute of one client.
@@ -265,7 +267,7 @@ pub struct RateLimit {
 }
 
 /// Tokens of users.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Auth {
     /// Folder with the secrets of HS256, one a file: `current`, `previous` or `<kid>`. Read again when it changes.
@@ -289,7 +291,7 @@ pub struct Auth {
 }
 
 /// Double-submit protection of cookie sessions (D72, X61).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Csrf {
     /// Folder with the file `secret`.
@@ -299,7 +301,7 @@ pub struct Csrf {
 }
 
 /// Tokens between services (B22, D79).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceTokens {
     /// Folder with the keys they are verified with: public keys or secrets, one a file, named by `kid`.
@@ -313,7 +315,7 @@ pub struct ServiceTokens {
 }
 
 /// When the application is left alone for a while (G26): connection failures and time-outs count, answers do not.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Breaker {
     /// Failures in a row that open it; 0: never.
@@ -323,7 +325,7 @@ pub struct Breaker {
 }
 
 /// What becomes of the application's own errors.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Errors {
     /// Whether an error that is no envelope of D40 becomes one (G25).
@@ -333,7 +335,7 @@ pub struct Errors {
 }
 
 /// Something the service depends on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Dependency {
     /// What people call it: `database`, `redis`, or the name of a service.
@@ -354,7 +356,7 @@ pub struct Dependency {
 }
 
 /// How a dependency is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DependencyKind {
     /// `SELECT 1`.
     Postgres,
@@ -365,7 +367,7 @@ pub enum DependencyKind {
 }
 
 /// Whose migration table is looked at (D11, X44).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Migrations {
     /// No unfinished row in `_prisma_migrations`.
     Prisma,
@@ -376,7 +378,7 @@ pub enum Migrations {
 }
 
 /// Stopping without losing a request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Drain {
     /// Seconds for which connections are still accepted while endpoints disappear.

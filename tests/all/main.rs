@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod cases;
+mod conformance;
 mod defaults;
 mod generated;
 mod golden;
 mod properties;
+mod reference;
 mod refusals;
 mod requirements;
 mod revision;

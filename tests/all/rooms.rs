@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("apply", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("telemetry", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("sidecar", &["contract", "telemetry"]),
+    ("conformance", &["contract"]),
     ("operator", &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry"]),
     (
         "cli",
@@ -30,6 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "apply",
             "telemetry",
             "sidecar",
+            "conformance",
             "operator",
         ],
     ),
