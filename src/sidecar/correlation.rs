@@ -124,8 +124,8 @@ fn is_traceparent(value: &[u8]) -> bool {
 fn traceparent(trace: Uuid, parent: Uuid) -> HeaderValue {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
     let mut buffer = Uuid::encode_buffer();
-    text[3..35].copy_from_slice(trace.simple().encode_lower(&mut buffer)[..32].as_bytes());
-    text[36..52].copy_from_slice(parent.simple().encode_lower(&mut buffer)[..16].as_bytes());
+    text[3..35].copy_from_slice(&trace.simple().encode_lower(&mut buffer).as_bytes()[..32]);
+    text[36..52].copy_from_slice(&parent.simple().encode_lower(&mut buffer).as_bytes()[..16]);
     // Hexadecimal digits and dashes are a header's value.
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
 }

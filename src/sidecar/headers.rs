@@ -27,8 +27,11 @@ static HOP_BY_HOP: [HeaderName; 6] = [
     UPGRADE,
 ];
 
+/// Headers that `connection` cannot take off.
+static KEPT: [HeaderName; 4] = [HOST, CONTENT_LENGTH, TE, HeaderName::from_static("x-forwarded-for")];
+
 /// Headers that the sidecar sets or believes: the application must not find a second spelling of one.
-const OURS: [&str; 12] = [
+const OURS: [&str; 15] = [
     "x-correlation-id",
     "x-request-id",
     "x-forwarded-for",
@@ -40,7 +43,10 @@ const OURS: [&str; 12] = [
     "x-csrf-token",
     "x-original-url",
     "x-rewrite-url",
+    "x-original-uri",
     "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 
 /// Set the security headers that the application does not set (D60).
@@ -72,7 +78,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Take off spellings such as `x_forwarded_for`, which servers that pass headers as variables read as ours.
+/// Take off spellings such as `x_forwarded_for`, which servers that pass headers as variables read as ours. To be
+/// called before anything looks at a request: `auth::public` looks for overrides under their own names only.
 pub fn strip_spellings(headers: &mut HeaderMap) {
     strip(headers, |name| {
         let has_mark = name.iter().any(|byte| *byte != b'-' && !byte.is_ascii_alphanumeric());
@@ -99,12 +106,13 @@ pub(super) fn strip(headers: &mut HeaderMap, is_meant: impl Fn(&[u8]) -> bool) {
     }
 }
 
-/// Headers that `connection` names, without those that frame the message or say whom it is for.
+/// Headers that `connection` names, without those that frame the message, or say whom it is for or from: a client
+/// must not take off what a proxy in front said of it.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     tokens(headers, CONNECTION)
         .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| ![HOST, CONTENT_LENGTH, TE].contains(name))
+        .filter(|name| !KEPT.contains(name))
         .collect()
 }
 
@@ -171,7 +179,8 @@ mod tests {
     fn what_concerns_one_connection_ends_with_it() {
         let mut request = headers(&[
             ("connection", "close, X-Drop"),
-            ("connection", "x-also , host, content-length, te, not a token"),
+            ("connection", "x-also , host, content-length, te, X-Forwarded-For, not a token"),
+            ("x-forwarded-for", "1.1.1.1"),
             ("x-drop", "1"),
             ("x-drop", "2"),
             ("x-also", "1"),
@@ -187,7 +196,7 @@ mod tests {
             ("upgrade", "websocket"),
         ]);
         strip_hop_by_hop(&mut request);
-        assert_eq!(names(&request), ["content-length", "host", "te", "trailer", "x-stay"]);
+        assert_eq!(names(&request), ["content-length", "host", "te", "trailer", "x-forwarded-for", "x-stay"]);
         assert_eq!(request["te"], "trailers");
         let mut request = headers(&[("te", "gzip")]);
         strip_hop_by_hop(&mut request);
@@ -219,7 +228,7 @@ mod tests {
             }
             request.append(CONNECTION, HeaderValue::from_str(&said).unwrap());
             strip_hop_by_hop(&mut request);
-            prop_assert!(request.keys().all(|name| [HOST, CONTENT_LENGTH, TE].contains(name)), "{request:?}");
+            prop_assert!(request.keys().all(|name| KEPT.contains(name)), "{request:?}");
         }
 
         #[test]

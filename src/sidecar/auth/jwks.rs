@@ -34,7 +34,7 @@ pub struct Jwks {
 
 enum Source {
     File(String),
-    Url(String, Fetch),
+    Url(String, Box<Fetch>),
 }
 
 impl Jwks {
@@ -42,7 +42,7 @@ impl Jwks {
     pub fn new(source: &str, fetch: Fetch) -> Result<Jwks, String> {
         let is_url = source.starts_with("http://") || source.starts_with("https://");
         let (source, keys) = match is_url {
-            true => (Source::Url(source.into(), fetch), Vec::new()),
+            true => (Source::Url(source.into(), Box::new(fetch)), Vec::new()),
             false => (
                 Source::File(source.into()),
                 read_file(source).map_err(|error| format!("auth.jwks: {error}"))?,
