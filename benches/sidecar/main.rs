@@ -2,7 +2,6 @@
 //! log. `make bench-sidecar`. Results go to `target/bench.json`; `docs/performance.md` tells the story.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "../figures.rs"]
 mod figures;
 mod load;
 mod proxies;

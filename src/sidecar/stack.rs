@@ -29,7 +29,7 @@ use super::auth::identity::Caller;
 use super::client::{Client, Peer, TrustedProxies};
 use super::compression;
 use super::correlation::{Correlation, CorrelationId, Trace};
-use super::cors::Cors;
+use super::cors::{self, Cors};
 use super::exchange::{Account, CLIENT_CLOSED, Exchange};
 use super::headers;
 use super::hosts::Hosts;
@@ -148,6 +148,8 @@ impl Stack {
         }
         let (mut request, body) = request.into_parts();
         well_formed::check(&request)?;
+        // First: what follows looks for headers under their own names only.
+        headers::strip_spellings(&mut request.headers);
         self.hosts.admit(&request.uri, &request.headers)?;
         if let Some(answer) =
             self.cors.as_ref().and_then(|cors| cors.preflight(&request.method, &request.headers))
@@ -159,6 +161,8 @@ impl Stack {
             limits.check_address(&passage.client)?;
         }
         let caller = match &self.authentication {
+            // A browser asks without a token whether it may call; here the application tells it.
+            _ if cors::is_preflight(&request.method, &request.headers) => Caller::Anonymous,
             Some(authentication) => authentication.authenticate(&request, unix_seconds()).await?,
             None => Caller::Anonymous,
         };
@@ -175,7 +179,6 @@ impl Stack {
 
         let upgrade = tunnel::wanted(&request);
         well_formed::forward(&mut request, upgrade.as_ref());
-        headers::strip_spellings(&mut request.headers);
         caller.announce(&mut request.headers);
         self.correlation.set(&mut request.headers, &passage.id);
         passage.exchange.trace = Some(Trace::admit(&mut request.headers));
