@@ -25,9 +25,9 @@ pub enum Probe {
     /// `SELECT 1`.
     Postgres(Box<Postgres>),
     /// `PING`.
-    Redis(redis::Client, Option<MultiplexedConnection>),
+    Redis(Box<redis::Client>, Option<MultiplexedConnection>),
     /// `GET /health`.
-    Service(Fetch, String),
+    Service(Box<Fetch>, String),
     /// It cannot be asked.
     Unusable(String),
 }
@@ -38,7 +38,7 @@ impl Probe {
         match target {
             Target::Postgres(options, schema) => Probe::Postgres(Box::new(Postgres::new(*options, schema))),
             Target::Redis(client) => Probe::Redis(client, None),
-            Target::Service(url) => Probe::Service(Fetch::default(), url),
+            Target::Service(url) => Probe::Service(Box::default(), url),
             Target::Unusable(reason) => Probe::Unusable(reason),
         }
     }
