@@ -1,1 +1,6 @@
-fn main() {}
+//! The checks of dependencies against real servers of PostgreSQL and Redis, with real outages.
+//!
+//! They need Debian's `postgresql` and `redis-server`, and fail where these are missing: `cargo test --test stores`.
+
+mod checks;
+mod servers;

@@ -25,9 +25,9 @@ pub enum Probe {
     /// `SELECT 1`.
     Postgres(Box<Postgres>),
     /// `PING`.
-    Redis(redis::Client, Option<MultiplexedConnection>),
+    Redis(Box<redis::Client>, Option<MultiplexedConnection>),
     /// `GET /health`.
-    Service(Fetch, String),
+    Service(Box<Fetch>, String),
     /// It cannot be asked.
     Unusable(String),
 }
@@ -38,13 +38,13 @@ impl Probe {
         match target {
             Target::Postgres(options, schema) => Probe::Postgres(Box::new(Postgres::new(*options, schema))),
             Target::Redis(client) => Probe::Redis(client, None),
-            Target::Service(url) => Probe::Service(Fetch::default(), url),
+            Target::Service(url) => Probe::Service(Box::default(), url),
             Target::Unusable(reason) => Probe::Unusable(reason),
         }
     }
 
-    /// Ask once. The caller bounds the time by `within` too; a kept connection gets half of it, so that a dead one
-    /// leaves time for a new one.
+    /// Ask once. The caller bounds the time by `within`; a kept connection gets half of it, so that a dead one leaves
+    /// time for a new one.
     pub async fn ask(
         &mut self,
         within: Duration,
@@ -52,7 +52,7 @@ impl Probe {
     ) -> Result<Answered, String> {
         match self {
             Probe::Postgres(postgres) => postgres.ask(within / 2, migrations).await,
-            Probe::Redis(client, kept) => ping(client, kept, within).await.map(|()| Answered::default()),
+            Probe::Redis(client, kept) => ping(client, kept, within / 2).await.map(|()| Answered::default()),
             Probe::Service(fetch, url) => get(fetch, url, within).await,
             Probe::Unusable(reason) => Err(reason.clone()),
         }
@@ -62,18 +62,18 @@ impl Probe {
 async fn ping(
     client: &redis::Client,
     kept: &mut Option<MultiplexedConnection>,
-    within: Duration,
+    patience: Duration,
 ) -> Result<(), String> {
     let command = redis::cmd("PING");
     if let Some(mut connection) = kept.take() {
         let answer = command.query_async::<redis::Value>(&mut connection);
-        if let Ok(Ok(_)) = tokio::time::timeout(within / 2, answer).await {
+        if let Ok(Ok(_)) = tokio::time::timeout(patience, answer).await {
             *kept = Some(connection);
             return Ok(());
         }
     }
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(within)).set_response_timeout(Some(within));
+    // The caller's time is the one that counts.
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let told = |error: redis::RedisError| fetch::told(&error);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(told)?;
     command.query_async::<redis::Value>(&mut connection).await.map_err(told)?;

@@ -21,7 +21,7 @@ pub enum Target {
     /// A database, and the schema that Prisma's `?schema=` names.
     Postgres(Box<PgConnectOptions>, Option<String>),
     /// A Redis.
-    Redis(redis::Client),
+    Redis(Box<redis::Client>),
     /// The address of a service's health.
     Service(String),
     /// Nothing that can be asked, and why.
@@ -145,7 +145,7 @@ fn redis(url: &Url, authorities: Option<String>) -> Result<Target, String> {
         }
     };
     client
-        .map(Target::Redis)
+        .map(|client| Target::Redis(Box::new(client)))
         .map_err(|_| "is no Redis' URL: write redis://host:6379 or rediss://host:6379".into())
 }
 

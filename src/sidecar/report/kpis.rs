@@ -117,7 +117,7 @@ fn slot_number(now: Duration) -> u64 {
 impl Window {
     fn record(&mut self, now: Duration, milliseconds: f64, status: u16) {
         // What is no time counts as none.
-        let milliseconds = milliseconds.max(0.0).min(LONGEST);
+        let milliseconds = if milliseconds.is_nan() { 0.0 } else { milliseconds.clamp(0.0, LONGEST) };
         let slot = self.slot(now);
         slot.requests += 1;
         slot.milliseconds += milliseconds;
