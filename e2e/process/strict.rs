@@ -17,7 +17,7 @@ use visiobook::rollout;
 
 use super::soak;
 use crate::support::Site;
-use crate::support::operator::calm;
+use crate::support::operator::{SIDECAR_IMAGE, calm};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_planned_for_a_valid_resource_is_stored_word_for_word() {
@@ -77,7 +77,7 @@ fn objects(site: &Site, service: &VisiobookService, environment: EnvironmentFact
     let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
     let keys = service.spec.secrets.values().chain(check::mounted(service.spec.sidecar.as_ref()));
     let secrets = keys.map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
-    let sidecar_image = "ghcr.io/visiobook/visiobook:dev".into();
+    let sidecar_image = SIDECAR_IMAGE.into();
     let facts = Facts { environment, secrets, sidecar_image, ..Facts::default() };
     let verdict = check::validate(service, &facts.environment);
     let decision = rollout::step(&verdict, &facts);

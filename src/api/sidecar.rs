@@ -19,11 +19,10 @@ use super::KeyRef;
 #[x_kube(validation = Rule::new("!has(self.csrf) || has(self.csrf.cookie) || (has(self.auth) && has(self.auth.cookie))")
     .message("csrf protects sessions that are kept in a cookie: name it in csrf.cookie or auth.cookie"))]
 pub struct Sidecar {
-    /// Proxy (default): requests pass through the sidecar. Observe: it answers health and metrics only. Off: there is
-    /// none, and the application answers /health, /ready and /metrics itself.
+    /// Whether requests pass through it, or whether there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SidecarMode>,
-    /// What the application speaks on its port: HTTP1 (default), or HTTP2 without TLS, as gRPC does.
+    /// What the application speaks on its port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
     /// Requests and limits of the sidecar. Default: 10m and 16Mi, limited to 64Mi and no CPU: a limit there would
@@ -86,7 +85,7 @@ pub struct Sidecar {
     #[x_kube(validation = Rule::new("self.startsWith('/')").message("sidecar.healthPath begins with a slash"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
-    /// How /ready looks at the migrations of DATABASE_URL. Default: not at all.
+    /// Whether migrations have run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<Migrations>,
     /// Seconds that requests under way have when a pod stops. Default: 30. The grace period follows.
@@ -95,7 +94,9 @@ pub struct Sidecar {
     pub drain_seconds: Option<u32>,
 }
 
-/// Whether traffic passes through the sidecar.
+// The schema takes its words from here, not from the field.
+/// Proxy (default): requests pass through the sidecar. Observe: it answers health and metrics only. Off: there is
+/// none, and the application answers /health, /ready and /metrics itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SidecarMode {
     /// It does.
@@ -107,7 +108,7 @@ pub enum SidecarMode {
     Off,
 }
 
-/// What an application speaks.
+/// What the application speaks on its port: HTTP1 (default), or HTTP2 without TLS, as gRPC does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -125,8 +126,8 @@ pub struct Auth {
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub public_routes: Vec<String>,
-    /// Secret with the key of HS256 tokens, mounted for the sidecar alone and read again when it changes: no pod is
-    /// replaced. Key `<key>_PREVIOUS` of it, where it is there, is accepted too. Default: JWT_SECRET of spec.secrets.
+    /// Key of HS256 tokens for the sidecar alone: a new value replaces no pod. `<key>_PREVIOUS` beside it counts too.
+    /// Default: JWT_SECRET of spec.secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<KeyRef>,
     /// Required `iss`. Default: any.
@@ -224,7 +225,7 @@ pub struct Breaker {
     pub open_seconds: Option<u32>,
 }
 
-/// Whose migration table /ready looks at (D11).
+/// How /ready looks at the migrations of DATABASE_URL (D11). Default: not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Migrations {
     /// No unfinished row in `_prisma_migrations`.
@@ -265,7 +266,8 @@ pub struct Dependency {
 #[x_kube(validation = Rule::new("!has(self.rateLimit) || has(self.trustedProxies)")
     .message("sidecar.rateLimit counts by the client's address, which only sidecar.trustedProxies let through: set them too"))]
 pub struct EnvironmentSidecar {
-    /// Image of the sidecars, reached with each service's next release. Default: the operator's own.
+    /// Image of the sidecars, which a service gets with its next release. Default: the operator's own. A private
+    /// registry needs defaults.imagePullSecrets. No rule of spec.images applies to it.
     #[schemars(length(min = 1, max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -281,7 +283,8 @@ pub struct EnvironmentSidecar {
     /// Whether answers are compressed. Default: in production only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<bool>,
-    /// Requests and limits of a sidecar. Default: 10m and 16Mi, limited to 64Mi.
+    /// Requests and limits of a sidecar. Default: 10m and 16Mi, limited to 64Mi. Where a quota bounds limits.cpu, set a
+    /// limit here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// Part of the requests that is logged, from 0 to 1; errors and slow ones always are. Default: 1.

@@ -216,6 +216,12 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "sidecar-mode",
             "spec.sidecar.auth",
         ),
+        (
+            with(json!({ "sidecar": { "routes": [format!("/{}", "a".repeat(70_000))] } })),
+            "development",
+            "sidecar-size",
+            "spec.sidecar",
+        ),
         (with(json!({ "sidecar": { "auth": {} } })), "development", "auth-key", "spec.sidecar.auth"),
         (
             with(json!({ "sidecar": { "auth": { "jwks": "/etc/jwks" } } })),

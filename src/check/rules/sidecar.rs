@@ -13,6 +13,9 @@ use crate::check::image;
 /// Stores, which are declared as secrets; `<NAME>_URL` of a service must not look like one.
 const STORES: [&str; 2] = ["database", "redis"];
 
+/// Most bytes that a resource may say of its sidecar.
+const MOST_BYTES: usize = 64 * 1024;
+
 /// What has no effect is refused: somebody who wrote `auth` must not find out later that nobody checks tokens.
 pub(super) fn mode(it: &Subject<'_>, broken: &mut Broken) {
     let Some(sidecar) = &it.spec.sidecar else { return };
@@ -56,6 +59,14 @@ pub(super) fn mode(it: &Subject<'_>, broken: &mut Broken) {
     if mode == SidecarMode::Off && rest != Sidecar::default() {
         let message = "Off leaves the sidecar out: take the other fields of spec.sidecar out too, or choose Proxy or Observe";
         broken.tell("sidecar-off", "spec.sidecar.mode", message);
+    }
+    // It is told all of it in one variable, and the kernel takes 128 KiB of one.
+    let bytes = serde_json::to_string(sidecar).map_or(0, |text| text.len());
+    if bytes > MOST_BYTES {
+        let message = format!(
+            "is {bytes} bytes of JSON, of {MOST_BYTES} that a sidecar can be told: use fewer or shorter routes"
+        );
+        broken.tell("sidecar-size", "spec.sidecar", message);
     }
 }
 
