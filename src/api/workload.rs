@@ -39,8 +39,8 @@ pub struct Pod {
     /// Runtime of the containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_class_name: Option<String>,
-    /// What is run in the application's container before it is told to stop. Default beside a sidecar: 5 s of sleep,
-    /// in which the endpoints of the pod disappear; else nothing.
+    /// What is run in the application's container before it is told to stop. Default: behind a sidecar it waits until
+    /// requests have drained, beside one (mode Observe) for 5 s, in which endpoints disappear; else nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_stop: Option<LifecycleHandler>,
     /// Seconds until the kubelet kills what did not stop. Default: 45, or 15 more than sidecar.drainSeconds.

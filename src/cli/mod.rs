@@ -2,6 +2,7 @@
 
 pub mod crd;
 mod operator;
+mod sidecar;
 
 use clap::{Parser, Subcommand};
 
@@ -17,6 +18,8 @@ pub struct Cli {
 enum Command {
     /// Run the operator, in the cluster or against any kubeconfig.
     Operator(Box<operator::Args>),
+    /// Run the sidecar of an application.
+    Sidecar(sidecar::Args),
     /// Print the CRDs, or write them into a folder.
     Crd(crd::Args),
 }
@@ -25,8 +28,27 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Operator(args) => operator::run(*args),
+        Command::Sidecar(args) => sidecar::run(args),
         Command::Crd(args) => crd::run(&args),
     }
+}
+
+/// Resolves when the process is told to stop.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => {
+            tracing::error!("signals cannot be heard");
+            std::future::pending().await
+        }
+    }
+    tracing::info!("stopping");
 }
 
 #[cfg(test)]

@@ -105,16 +105,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        _ => tracing::error!("signals cannot be heard"),
-    }
-    tracing::info!("stopping");
+    super::stopped().await;
     stop.cancel();
 }

@@ -2,6 +2,7 @@
 //!
 //! Numbers carry the requirement they come from (`docs/requirements.md`).
 
+pub mod service_token;
 pub mod settings;
 
 /// Port of an application that says nothing (X14, A04).
@@ -48,3 +49,7 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 pub const PROCESS_TIME_HEADER: &str = "x-process-time";
 /// Content type of metrics (D05).
 pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Where a process of the pod begins its drain, and waits for the end (the sidecar's preStop hook).
+pub const DRAIN_PATH: &str = "/drain";
+/// Where the kubelet waits for the end of a drain before it stops the application (the application's preStop hook).
+pub const DRAINED_PATH: &str = "/drained";

@@ -161,6 +161,9 @@ pub struct Application {
     pub metrics_port: Option<u16>,
     /// Path of its own that a check of life asks; none: whether its port can be connected to.
     pub health_path: Option<String>,
+    /// Its memory limit, of which /kpis tells what part is used; none: unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// What an application speaks.
@@ -307,7 +310,10 @@ pub struct Csrf {
 pub struct ServiceTokens {
     /// Folder with the keys they are verified with: public keys or secrets, one a file, named by `kid`.
     pub keys_folder: String,
-    /// Services that may call; none: every service of the namespace.
+    /// Namespace of the services that may call; none: that of any key in the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Services that may call, as `<name>` or `<namespace>/<name>`; none: every service of the namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
 }

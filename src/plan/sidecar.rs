@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::template::named_port;
+use super::template::{self, named_port};
 use super::variables;
 use crate::api::{EnvironmentType, KeyRef, LogLevel, Migrations, Protocol, Sidecar, SidecarMode};
 use crate::check::{Shape, image, sidecar_resources};
@@ -123,6 +123,12 @@ pub(super) fn propagation_seconds(shape: &Shape) -> i64 {
     PROPAGATION_SECONDS.min((grace_seconds(shape) / 2).max(1))
 }
 
+/// Seconds that requests under way have, so that the application has some left of the grace period to stop.
+fn requests_seconds(shape: &Shape) -> i64 {
+    let left = grace_seconds(shape) - propagation_seconds(shape) - STOP_SECONDS;
+    drain_seconds(shape).min(left.max(1))
+}
+
 fn drain_seconds(shape: &Shape) -> i64 {
     let said = shape.sidecar.as_ref().and_then(|sidecar| sidecar.drain_seconds);
     said.map_or(contract::SHUTDOWN_SECONDS, i64::from)
@@ -150,6 +156,7 @@ fn settings(service: &str, shape: &Shape) -> Settings {
     if let Some(path) = &said.metrics_path {
         application.metrics_path = (!path.is_empty()).then(|| path.clone());
     }
+    application.memory_bytes = template::memory_bytes(shape);
     application.metrics_port = said.metrics_port;
     application.health_path = said.health_path.clone();
     settings.logs = logs(said, shape);
@@ -167,7 +174,7 @@ fn settings(service: &str, shape: &Shape) -> Settings {
     settings.kpis = said.kpis.clone();
     settings.drain = settings::Drain {
         propagation_seconds: propagation_seconds(shape) as f64,
-        requests_seconds: drain_seconds(shape) as f64,
+        requests_seconds: requests_seconds(shape) as f64,
     };
     if !proxies {
         return settings;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{config, merge, sidecar, variables};
+use crate::api::quantity::Quantity;
 use crate::api::{PullPolicy, SidecarMode, names};
 use crate::check::{Shape, built_in_resources};
 use crate::contract;
@@ -171,8 +172,8 @@ pub(super) fn named_port(name: &str, port: u16) -> Value {
     json!({ "name": name, "containerPort": port, "protocol": "TCP" })
 }
 
-/// What the application's container does before it is told to stop: the service's own word, else beside a sidecar it
-/// waits until nobody sends it anything new.
+/// What the application's container does before it is told to stop: the service's own word, else behind a sidecar it
+/// waits until that has drained, and beside one until nobody sends it anything new.
 fn pre_stop(shape: &Shape) -> Option<Value> {
     match shape.pod.get("preStop") {
         Some(hook) => {
@@ -181,8 +182,16 @@ fn pre_stop(shape: &Shape) -> Option<Value> {
             number_ports(&mut hook, shape);
             Some(hook)
         }
-        None => (shape.mode() != SidecarMode::Off)
-            .then(|| json!({ "sleep": { "seconds": sidecar::propagation_seconds(shape) } })),
+        None => match shape.mode() {
+            SidecarMode::Proxy => {
+                let path = contract::DRAINED_PATH;
+                Some(json!({ "httpGet": { "path": path, "port": contract::METRICS_PORT, "scheme": "HTTP" } }))
+            }
+            SidecarMode::Observe => {
+                Some(json!({ "sleep": { "seconds": sidecar::propagation_seconds(shape) } }))
+            }
+            SidecarMode::Off => None,
+        },
     }
 }
 
@@ -228,6 +237,12 @@ fn probe(said: Option<&Value>, default: Option<Value>, timing: (i64, i64, i64)) 
     merge(&mut probe, said.into_iter().filter(|(key, _)| key != "enabled").collect());
     write_defaults(&mut probe);
     Some(probe)
+}
+
+/// Bytes of memory that the application may use.
+pub(super) fn memory_bytes(shape: &Shape) -> Option<u64> {
+    let memory = resources(shape)["limits"]["memory"].as_str()?.to_string();
+    Quantity::parse(&memory).ok()?.whole()
 }
 
 fn resources(shape: &Shape) -> Value {

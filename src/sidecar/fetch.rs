@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 
-/// Most bytes of an answer that are read.
+use crate::contract::settings::Protocol;
+
+/// Most bytes of an answer that are read, unless told otherwise.
 const MOST_BYTES: usize = 16 << 20;
 
 /// Why nothing came of it.
@@ -24,24 +26,46 @@ pub enum Error {
     /// The connection failed.
     #[error("{0}")]
     Connection(String),
-    /// The body broke off or was too large.
+    /// The body broke off.
     #[error("its body: {0}")]
     Body(String),
+    /// The body was larger than wanted.
+    #[error("its body is larger than {0} bytes")]
+    TooLarge(usize),
 }
 
 /// A client for such requests. Cheap to clone.
+///
+/// Each request has a connection of its own: they are seconds apart, and servers close idle ones at just that time.
 #[derive(Clone)]
-pub struct Fetch(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+pub struct Fetch {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    most_bytes: usize,
+}
 
 impl Default for Fetch {
     fn default() -> Self {
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-        Fetch(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector))
+        Fetch::speaking(Protocol::Http1)
     }
 }
 
 impl Fetch {
+    /// A client for servers that speak `protocol`.
+    pub fn speaking(protocol: Protocol) -> Fetch {
+        let connector =
+            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .http2_only(protocol == Protocol::Http2)
+            .build(connector);
+        Fetch { client, most_bytes: MOST_BYTES }
+    }
+
+    /// The same for answers of at most `bytes`.
+    pub fn at_most(self, bytes: usize) -> Fetch {
+        Fetch { most_bytes: bytes, ..self }
+    }
+
     /// Status and body of a GET.
     pub async fn get(
         &self,
@@ -60,15 +84,19 @@ impl Fetch {
     }
 
     async fn send(&self, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), Error> {
-        let answer = self.0.request(request).await.map_err(|error| Error::Connection(told(&error)))?;
+        let answer = self.client.request(request).await.map_err(|error| Error::Connection(told(&error)))?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
-        Ok((status, body.map_err(|error| Error::Body(error.to_string()))?.to_bytes()))
+        let body = Limited::new(answer.into_body(), self.most_bytes).collect().await;
+        match body {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge(self.most_bytes)),
+            Err(error) => Err(Error::Body(error.to_string())),
+        }
     }
 }
 
 /// An error with its causes, innermost last.
-fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,1 +1,194 @@
 //! Listens, serves connections, ends those that stand still, drains at the end.
+
+pub mod activity;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use activity::{Activity, Order, SWEEP, Ticks, Watched};
+
+use super::stack::{Outgoing, Stack};
+use crate::contract::settings::Limits;
+
+/// Bytes of what is read ahead of a request, and of a head at least.
+const BUFFER: usize = 64 << 10;
+/// Seconds for which a stream may be silent: events, gRPC, WebSockets.
+const STREAM_SECONDS: f64 = 3600.0;
+/// Most headers of a request.
+const MOST_HEADERS: usize = 128;
+
+/// The connections from clients.
+pub struct Server {
+    stack: Arc<Stack>,
+    ticks: Arc<Ticks>,
+    connections: Mutex<Vec<Weak<Activity>>>,
+    permits: Arc<Semaphore>,
+    builder: auto::Builder<TokioExecutor>,
+}
+
+impl Server {
+    /// A server for the layers of `stack`.
+    pub fn new(stack: Arc<Stack>) -> Arc<Server> {
+        let limits = &stack.settings.limits;
+        let permits = Arc::new(Semaphore::new(limits.connections));
+        let builder = builder(limits);
+        Arc::new(Server { stack, ticks: Arc::default(), connections: Mutex::default(), permits, builder })
+    }
+
+    /// Accept connections until `closing`, and then those that the kernel has accepted already.
+    pub async fn accept(self: &Arc<Self>, listener: TcpListener, closing: impl Future<Output = ()>) {
+        let mut closing = pin!(closing.fuse());
+        let mut closes = false;
+        loop {
+            // At the limit new ones wait in the kernel's queue.
+            let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
+            let accepted = if closes {
+                let Some(accepted) = listener.accept().now_or_never() else { return };
+                accepted
+            } else {
+                tokio::select! {
+                    biased;
+                    accepted = listener.accept() => accepted,
+                    () = closing.as_mut() => {
+                        closes = true;
+                        continue;
+                    }
+                }
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let server = self.clone();
+                    tokio::spawn(async move {
+                        server.serve(stream, peer).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "no connection could be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let _ = stream.set_nodelay(true);
+        let activity = Activity::new(self.ticks.clone());
+        self.connections().push(Arc::downgrade(&activity));
+        let peer = self.stack.proxies.peer(peer.ip());
+        let io = TokioIo::new(Watched::new(stream, activity.clone()));
+        let (stack, of_requests, of_peer) = (self.stack.clone(), activity.clone(), Arc::new(peer.clone()));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (stack, activity, peer) = (stack.clone(), of_requests.clone(), of_peer.clone());
+            async move { Ok::<Response<Outgoing>, Infallible>(stack.answer(request, &peer, &activity).await) }
+        });
+        let connection = self.builder.serve_connection_with_upgrades(io, service);
+        let mut connection = pin!(connection);
+        loop {
+            tokio::select! {
+                // The connection first: nearly every wake-up is for it.
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, client = %peer.address(), "a client's connection ended");
+                    }
+                    return;
+                }
+                order = activity.ordered() => match order {
+                    Order::Finish => connection.as_mut().graceful_shutdown(),
+                    Order::End => return,
+                }
+            }
+        }
+    }
+
+    /// End connections that stand still, until this is dropped.
+    pub async fn sweep(&self) {
+        let mut interval = tokio::time::interval(SWEEP);
+        loop {
+            interval.tick().await;
+            self.ticks.turn();
+            self.stack.upstream.sweep();
+            self.connections().retain(|connection| {
+                let Some(activity) = connection.upgrade() else { return false };
+                if let Some(limit) = activity.exceeds(&self.stack.settings.limits, STREAM_SECONDS) {
+                    if limit != "limits.idleSeconds" {
+                        tracing::info!(limit, "a connection stood still and was closed");
+                    }
+                    activity.order(Order::End);
+                }
+                true
+            });
+        }
+    }
+
+    /// Order something of all connections that `concerns`.
+    pub fn order(&self, order: Order, concerns: impl Fn(&Activity) -> bool) {
+        for activity in self.connections().iter().filter_map(Weak::upgrade) {
+            if concerns(&activity) {
+                activity.order(order);
+            }
+        }
+    }
+
+    /// Requests and tunnels under way.
+    pub fn requests(&self) -> i64 {
+        self.stack.account.metrics.in_flight.get()
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<Weak<Activity>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        // Times are watched by the sweep.
+        .header_read_timeout(None)
+        .half_close(true)
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(limits.head_bytes.max(BUFFER));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(250)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(64 << 10)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// Listen on all addresses, IPv6 and IPv4 where there are both.
+pub async fn listen(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
+}
+
+/// Whether an error of `accept` is about one connection that is gone already.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,1 +1,300 @@
 //! The layers that a request passes, in order (X54, L09).
+//!
+//! id and trace -> account (log, metrics, KPIs) -> recovery -> contract paths -> host -> CORS -> limit by address ->
+//! authentication -> limit by subject -> CSRF -> application; and back: errors -> compression -> CORS -> security
+//! headers -> id. Paths of the contract stand outside of everything that may refuse (D16, G36).
+
+mod errors;
+mod outgoing;
+mod tunnel;
+mod well_formed;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SET_COOKIE};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body_util::Either;
+use hyper::body::Incoming;
+
+pub use outgoing::Outgoing;
+
+use super::answer::Answer;
+use super::auth::Authentication;
+use super::auth::csrf::Csrf;
+use super::auth::identity::Caller;
+use super::client::{Client, Peer, TrustedProxies};
+use super::compression;
+use super::correlation::{Correlation, CorrelationId, Trace};
+use super::cors::Cors;
+use super::exchange::{Account, CLIENT_CLOSED, Exchange};
+use super::headers;
+use super::hosts::Hosts;
+use super::rate_limit::RateLimits;
+use super::report::Report;
+use super::route::Routes;
+use super::server::activity::Activity;
+use super::upstream::{Failure, Upstream};
+use crate::contract;
+use crate::contract::settings::Settings;
+
+const PROCESS_TIME: HeaderName = HeaderName::from_static(contract::PROCESS_TIME_HEADER);
+
+/// Everything that a request may meet on its way.
+pub struct Stack {
+    /// What the operator said.
+    pub settings: Settings,
+    /// Names of paths.
+    pub routes: Arc<Routes>,
+    /// Where finished requests are told of.
+    pub account: Arc<Account>,
+    /// Whose X-Forwarded-For is believed.
+    pub proxies: TrustedProxies,
+    /// Ids of requests.
+    pub correlation: Correlation,
+    /// Hosts that are answered.
+    pub hosts: Hosts,
+    /// Origins that may call.
+    pub cors: Option<Cors>,
+    /// Requests per minute.
+    pub limits: Option<RateLimits>,
+    /// Who calls.
+    pub authentication: Option<Authentication>,
+    /// Sessions in a cookie.
+    pub csrf: Option<Csrf>,
+    /// Paths of the contract.
+    pub report: Arc<Report>,
+    /// The application.
+    pub upstream: Upstream,
+    /// Whether the process is on its way out.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl Stack {
+    /// Answer a request, by the application or in its place.
+    pub async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: &Peer,
+        activity: &Arc<Activity>,
+    ) -> Response<Outgoing> {
+        let mut passage = self.begin(&request, peer, activity);
+        // A panic of ours is an answer, not a closed connection (H04).
+        let passed = AssertUnwindSafe(self.pass(request, &mut passage, peer)).catch_unwind().await;
+        let passed = passed.unwrap_or_else(|_| {
+            Err(Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "PANIC", "the sidecar failed on this request"))
+        });
+        let mut response = passed.unwrap_or_else(|answer| {
+            answer.into_response(passage.id.as_str(), unix_seconds(), passage.grpc).map(Outgoing::whole)
+        });
+        self.sign(&mut response, &passage);
+        let Passage { mut exchange, grpc, .. } = passage;
+        exchange.status = response.status().as_u16();
+        response.map(|body| body.account(exchange, grpc))
+    }
+
+    fn begin(&self, request: &Request<Incoming>, peer: &Peer, activity: &Arc<Activity>) -> Passage {
+        let headers = request.headers();
+        activity.begin(request.version() == Version::HTTP_2);
+        self.account.metrics.in_flight.inc();
+        let client = self.proxies.resolve(peer, headers);
+        let id = self.correlation.resolve(headers);
+        let exchange = Box::new(Exchange {
+            account: self.account.clone(),
+            activity: activity.clone(),
+            started: Instant::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: self.routes.find(request.method(), request.uri().path()),
+            correlation_id: id.value().clone(),
+            trace: None,
+            client: client.address,
+            user_id: None,
+            user_agent: headers.get(http::header::USER_AGENT).cloned(),
+            status: CLIENT_CLOSED,
+            bytes: 0,
+            of_contract: false,
+            grpc: None,
+            broken: None,
+        });
+        Passage {
+            exchange,
+            id,
+            client,
+            http1: request.version() < Version::HTTP_2,
+            grpc: is_grpc(headers),
+            preflight: false,
+            origin: self.cors.as_ref().and_then(|_| headers.get(ORIGIN).cloned()),
+            encoding: self
+                .settings
+                .compression
+                .then(|| compression::negotiate(request.method(), headers))
+                .flatten(),
+        }
+    }
+
+    /// The layers, outermost first.
+    async fn pass(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        passage: &mut Passage,
+        peer: &Peer,
+    ) -> Result<Response<Outgoing>, Answer> {
+        if let Some(answer) = self.of_contract(&request, passage) {
+            return Ok(answer);
+        }
+        let (mut request, body) = request.into_parts();
+        well_formed::check(&request)?;
+        self.hosts.admit(&request.uri, &request.headers)?;
+        if let Some(answer) =
+            self.cors.as_ref().and_then(|cors| cors.preflight(&request.method, &request.headers))
+        {
+            passage.preflight = true;
+            return Ok(answer.map(|()| Outgoing::empty()));
+        }
+        if let Some(limits) = &self.limits {
+            limits.check_address(&passage.client)?;
+        }
+        let caller = match &self.authentication {
+            Some(authentication) => authentication.authenticate(&request, unix_seconds()).await?,
+            None => Caller::Anonymous,
+        };
+        if let Some(subject) = caller.subject() {
+            passage.exchange.user_id = HeaderValue::from_str(subject).ok();
+            if let (Some(limits), Caller::User(_)) = (&self.limits, &caller) {
+                limits.check_subject(subject)?;
+            }
+        }
+        let cookie = match &self.csrf {
+            Some(csrf) => csrf.check(&request.method, &request.headers)?,
+            None => None,
+        };
+
+        let upgrade = tunnel::wanted(&request);
+        well_formed::forward(&mut request, upgrade.as_ref());
+        headers::strip_spellings(&mut request.headers);
+        caller.announce(&mut request.headers);
+        self.correlation.set(&mut request.headers, &passage.id);
+        passage.exchange.trace = Some(Trace::admit(&mut request.headers));
+        peer.forward(&passage.client, &mut request.headers);
+        let request = Request::from_parts(request, body);
+
+        let mut response = if upgrade.is_some() {
+            tunnel::open(self, request, &mut passage.exchange).await?
+        } else {
+            self.ask(request, passage).await?
+        };
+        if let Some(cookie) = cookie {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        Ok(response)
+    }
+
+    /// Paths of the contract on the port for traffic: peers ask them (D07, C31), scrapers have a port of their own.
+    fn of_contract(&self, request: &Request<Incoming>, passage: &mut Passage) -> Option<Response<Outgoing>> {
+        let path = request.uri().path();
+        let answer = self.report.answer_peer(request.method(), path, passage.id.as_str())?;
+        passage.exchange.of_contract = true;
+        Some(answer.map(Outgoing::whole))
+    }
+
+    async fn ask(
+        &self,
+        request: Request<Incoming>,
+        passage: &mut Passage,
+    ) -> Result<Response<Outgoing>, Answer> {
+        let activity = &passage.exchange.activity;
+        let answered = self.upstream.send(request, activity).await;
+        let mut response = answered.map_err(|failure| refused(&failure))?;
+        headers::strip_hop_by_hop(response.headers_mut());
+        if is_stream(response.headers()) {
+            activity.streams();
+        }
+        let mut response = response.map(Outgoing::download);
+        if response.status().as_u16() >= 400 && !passage.grpc {
+            let (errors, environment) = (&self.settings.errors, self.settings.environment);
+            response = errors::rewrite(response, errors, environment, passage.id.as_str()).await;
+        }
+        if !self.settings.compression {
+            return Ok(response);
+        }
+        Ok(compression::compress(passage.encoding, response).map(|body| match body {
+            Either::Left(body) => body,
+            Either::Right(body) => Outgoing::compressed(body),
+        }))
+    }
+
+    /// Headers that every answer has.
+    fn sign(&self, response: &mut Response<Outgoing>, passage: &Passage) {
+        let headers = response.headers_mut();
+        if let Some(cors) = self.cors.as_ref().filter(|_| !passage.preflight) {
+            cors.allow(passage.origin.as_ref(), headers);
+        }
+        if self.settings.security_headers {
+            headers::secure(headers);
+        }
+        self.correlation.set(headers, &passage.id);
+        headers.insert(PROCESS_TIME, milliseconds(passage.exchange.elapsed()));
+        if passage.http1 && self.draining.load(Relaxed) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// What is known of a request while it passes.
+struct Passage {
+    exchange: Box<Exchange>,
+    id: CorrelationId,
+    client: Client,
+    http1: bool,
+    grpc: bool,
+    origin: Option<HeaderValue>,
+    /// Whether a preflight was answered, which says all about origins itself.
+    preflight: bool,
+    encoding: Option<compression::Encoding>,
+}
+
+/// What a client is told where the application did not answer.
+pub(super) fn refused(failure: &Failure) -> Answer {
+    let (status, kind) = match failure {
+        Failure::Open(_) | Failure::Exhausted | Failure::Connect(..) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE")
+        }
+        Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "GATEWAY_TIMEOUT"),
+        Failure::Broken(_) => (StatusCode::BAD_GATEWAY, "BAD_GATEWAY"),
+        Failure::Upload => (StatusCode::BAD_REQUEST, "INVALID_INPUT"),
+    };
+    let answer = Answer::new(status, kind, failure.to_string());
+    match failure {
+        Failure::Open(left) => answer.with(RETRY_AFTER, HeaderValue::from(left.as_secs() + 1)),
+        _ => answer,
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether an answer may pause for long: events, and messages of gRPC.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
+}
+
+/// X29: milliseconds, with three decimals.
+fn milliseconds(elapsed: Duration) -> HeaderValue {
+    use std::io::Write;
+    let micros = elapsed.as_micros();
+    let mut text = [0u8; 32];
+    let mut rest = &mut text[..];
+    let _ = write!(rest, "{}.{:03}", micros / 1000, micros % 1000);
+    let left = rest.len();
+    HeaderValue::from_bytes(&text[..32 - left]).unwrap_or(HeaderValue::from_static("0"))
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

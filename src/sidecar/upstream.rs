@@ -1,1 +1,266 @@
 //! The bounded pool of connections to the application.
+
+mod body;
+mod link;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+pub use body::{Download, Upload};
+use link::Link;
+
+use super::breaker::Breaker;
+use super::server::activity::Activity;
+use crate::contract::settings::{Protocol, Settings};
+
+/// The application, reached over a bounded number of connections.
+pub struct Upstream {
+    port: u16,
+    protocol: Protocol,
+    connect_within: Duration,
+    answer_within: Duration,
+    keep_alive: Duration,
+    retries: u32,
+    head_bytes: usize,
+    /// One for each request under way; a connection is made only while none is idle, so it bounds these too.
+    permits: Arc<Semaphore>,
+    pool: Arc<Pool>,
+    http2: Mutex<Option<http2::SendRequest<Upload>>>,
+    breaker: Mutex<Breaker>,
+}
+
+/// Connections that nobody uses, the last used last.
+#[derive(Default)]
+pub(super) struct Pool(Mutex<Vec<Link>>);
+
+/// Why the application did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The breaker is open for that long.
+    #[error("the application could not be reached several times in a row and is left alone for a while")]
+    Open(Duration),
+    /// All connections are in use.
+    #[error("all connections to the application are in use")]
+    Exhausted,
+    /// No connection.
+    #[error("the application cannot be reached on port {0}: {1}")]
+    Connect(u16, std::io::Error),
+    /// No answer in time.
+    #[error("the application did not answer within {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// The connection broke before the answer.
+    #[error("the application closed the connection without an answer")]
+    Broken(hyper::Error),
+    /// The client broke off in mid-request.
+    #[error("the body of the request broke off")]
+    Upload,
+}
+
+impl Upstream {
+    /// The application of the settings; nothing is connected yet.
+    pub fn new(settings: &Settings) -> Upstream {
+        let application = &settings.application;
+        Upstream {
+            port: application.port,
+            protocol: application.protocol,
+            connect_within: seconds(application.connect_seconds),
+            answer_within: seconds(settings.limits.write_seconds),
+            keep_alive: seconds(application.keep_alive_seconds),
+            retries: settings.retries,
+            head_bytes: settings.limits.head_bytes,
+            permits: Arc::new(Semaphore::new(application.connections)),
+            pool: Arc::default(),
+            http2: Mutex::default(),
+            breaker: Mutex::new(Breaker::new(&settings.breaker)),
+        }
+    }
+
+    /// Send a request; the answer's body is still on its way.
+    pub async fn send(
+        &self,
+        request: Request<Incoming>,
+        activity: &Arc<Activity>,
+    ) -> Result<Response<Download>, Failure> {
+        lock(&self.breaker).admit(Instant::now()).map_err(Failure::Open)?;
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let permit = self.permits.clone().acquire_owned();
+                let permit = tokio::time::timeout(self.connect_within, permit).await;
+                permit.ok().and_then(Result::ok).ok_or(Failure::Exhausted)?
+            }
+        };
+        let request = request.map(|body| Upload::new(body, activity.clone()));
+        let sent = tokio::time::timeout(self.answer_within, self.try_repeatedly(request)).await;
+        let sent = sent.unwrap_or(Err(Failure::Timeout(self.answer_within)));
+        match &sent {
+            Ok(_) | Err(Failure::Upload) => {
+                if lock(&self.breaker).succeed() {
+                    tracing::info!("the application answers again");
+                }
+            }
+            Err(failure) => {
+                if lock(&self.breaker).fail(Instant::now()) {
+                    tracing::warn!(error = %failure, "the application is left alone for a while");
+                }
+            }
+        }
+        let (parts, (body, link)) = sent?.into_parts();
+        let body = Download::new(body, link, self.pool.clone(), permit, activity.clone());
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// A request that changes nothing and has no body is sent again where the connection failed (H08); any other
+    /// only where nothing of it had been sent.
+    async fn try_repeatedly(
+        &self,
+        mut request: Request<Upload>,
+    ) -> Result<Response<(Incoming, Option<Link>)>, Failure> {
+        let idempotent = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let mut left = self.retries;
+        loop {
+            let copy = (idempotent && left > 0 && request.body().is_empty()).then(|| copy_of(&request));
+            let (failure, unsent) = match self.protocol {
+                Protocol::Http1 => match self.send_http1(request).await {
+                    Ok(response) => return Ok(response),
+                    Err(failed) => failed,
+                },
+                Protocol::Http2 => match self.send_http2(request).await {
+                    Ok(response) => return Ok(response),
+                    Err(failed) => failed,
+                },
+            };
+            let again = unsent.or(copy).filter(|_| left > 0 && !matches!(failure, Failure::Upload));
+            let Some(again) = again else { return Err(failure) };
+            if matches!(failure, Failure::Connect(..)) {
+                // An application that is just starting, or starting anew.
+                tokio::time::sleep(Duration::from_millis(100) * (self.retries - left + 1)).await;
+            }
+            left -= 1;
+            request = again;
+        }
+    }
+
+    async fn send_http1(
+        &self,
+        request: Request<Upload>,
+    ) -> Result<Response<(Incoming, Option<Link>)>, Failed> {
+        let mut link = match self.pool.take(self.keep_alive) {
+            Some(link) => link,
+            None => match self.connect().await {
+                Ok(stream) => match Link::new(stream, self.head_bytes).await {
+                    Ok(link) => link,
+                    Err(error) => return Err((Failure::Broken(error), Some(request))),
+                },
+                Err(failure) => return Err((failure, Some(request))),
+            },
+        };
+        let response = link.send(request).await?;
+        Ok(response.map(|body| (body, Some(link))))
+    }
+
+    async fn send_http2(
+        &self,
+        request: Request<Upload>,
+    ) -> Result<Response<(Incoming, Option<Link>)>, Failed> {
+        let known = lock(&self.http2).clone().filter(|sender| !sender.is_closed());
+        let mut sender = match known {
+            Some(sender) => sender,
+            None => {
+                let stream = match self.connect().await {
+                    Ok(stream) => stream,
+                    Err(failure) => return Err((failure, Some(request))),
+                };
+                let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+                let (sender, connection) = match made {
+                    Ok(made) => made,
+                    Err(error) => return Err((Failure::Broken(error), Some(request))),
+                };
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "a connection to the application ended");
+                    }
+                });
+                *lock(&self.http2) = Some(sender.clone());
+                sender
+            }
+        };
+        if let Err(error) = sender.ready().await {
+            return Err((Failure::Broken(error), Some(request)));
+        }
+        let sent = sender.try_send_request(request).await;
+        sent.map(|response| response.map(|body| (body, None))).map_err(link::failed)
+    }
+
+    /// A connection of its own, for a request that may become something else, such as a WebSocket.
+    pub async fn connect(&self) -> Result<TcpStream, Failure> {
+        let mut error = None;
+        // An application that listens on `localhost` alone may mean either.
+        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            let stream = TcpStream::connect(SocketAddr::new(address, self.port));
+            match tokio::time::timeout(self.connect_within, stream).await {
+                Ok(Ok(stream)) => {
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(failed)) => error = error.or(Some(failed)),
+                Err(_) => return Err(Failure::Timeout(self.connect_within)),
+            }
+        }
+        let error = error.unwrap_or_else(|| std::io::ErrorKind::NotConnected.into());
+        Err(Failure::Connect(self.port, error))
+    }
+
+    /// Close connections that have been idle for too long.
+    pub fn sweep(&self) {
+        self.pool.lock().retain(|link| link.idle_for() < self.keep_alive);
+    }
+}
+
+/// Why a request failed, and the request itself if nothing of it was sent.
+type Failed = (Failure, Option<Request<Upload>>);
+
+impl Pool {
+    /// The connection that was used last, if it still stands.
+    fn take(&self, keep_alive: Duration) -> Option<Link> {
+        loop {
+            let mut link = self.lock().pop()?;
+            if link.idle_for() < keep_alive && link.stands() {
+                return Some(link);
+            }
+        }
+    }
+
+    fn put(&self, link: Link) {
+        self.lock().push(link);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Link>> {
+        lock(&self.0)
+    }
+}
+
+fn copy_of(request: &Request<Upload>) -> Request<Upload> {
+    let mut copy = Request::new(Upload::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX)
+}

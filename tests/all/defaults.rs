@@ -319,7 +319,10 @@ fn a_pod_has_time_to_stop() {
     let timeout =
         variables.as_array().unwrap().iter().find(|variable| variable["name"] == "SHUTDOWN_TIMEOUT");
     assert_eq!(timeout.unwrap()["value"], "30s");
-    assert_eq!(planned.app("/lifecycle/preStop"), json!({ "sleep": { "seconds": 5 } }));
+    let drained = json!({ "httpGet": { "path": "/drained", "port": 9090, "scheme": "HTTP" } });
+    assert_eq!(planned.app("/lifecycle/preStop"), drained, "the application ends once its requests have");
+    let observe = plan(json!({ "sidecar": { "mode": "Observe" } }), "production");
+    assert_eq!(observe.app("/lifecycle/preStop"), json!({ "sleep": { "seconds": 5 } }));
     let drain = json!({ "exec": { "command": ["/visiobook", "sidecar", "drain"] } });
     assert_eq!(planned.sidecar("/lifecycle/preStop"), drain);
 
@@ -334,7 +337,7 @@ fn a_pod_has_time_to_stop() {
         json!({ "httpGet": { "path": "/", "port": 8080, "scheme": "HTTP" } })
     );
     // The kubelet refuses a sleep that is longer than the grace period.
-    assert_eq!(own.settings()["drain"], json!({ "propagationSeconds": 3.0 }));
+    assert_eq!(own.settings()["drain"], json!({ "propagationSeconds": 3.0, "requestsSeconds": 1.0 }));
     let off = plan(json!({ "sidecar": { "mode": "Off" } }), "production");
     assert_eq!((off.app("/lifecycle"), off.pod("/terminationGracePeriodSeconds")), (Value::Null, 45.into()));
 }

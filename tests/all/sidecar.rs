@@ -50,7 +50,7 @@ fn every_pod_has_a_native_sidecar_that_is_locked_down() {
     let expected = json!([{
         "name": "sidecar", "image": SIDECAR_IMAGE, "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always",
         "args": ["sidecar"],
-        "env": [{ "name": "VISIOBOOK_SIDECAR", "value": r#"{"compression":true,"environment":"production","errors":{"mask":true},"service":"users","serviceVersion":"1.0"}"# }],
+        "env": [{ "name": "VISIOBOOK_SIDECAR", "value": r#"{"application":{"memoryBytes":536870912},"compression":true,"environment":"production","errors":{"mask":true},"service":"users","serviceVersion":"1.0"}"# }],
         "ports": [
             { "name": "http", "containerPort": 15080, "protocol": "TCP" },
             { "name": "metrics", "containerPort": 9090, "protocol": "TCP" },
@@ -71,7 +71,10 @@ fn every_pod_has_a_native_sidecar_that_is_locked_down() {
 fn a_sidecar_is_told_only_what_differs_and_a_variable_of_kubernetes_stays_a_text() {
     assert_eq!(
         settings(json!({}), typed("staging")),
-        json!({ "service": "users", "serviceVersion": "1.0", "environment": "staging" })
+        json!({
+            "service": "users", "serviceVersion": "1.0", "environment": "staging",
+            "application": { "memoryBytes": 536_870_912 },
+        })
     );
     let spec = json!({ "env": { "LOG_LEVEL": "WARN", "LOG_FORMAT": "json" }, "sidecar": { "routes": ["/a/$(PORT)"] } });
     let pod = pod(spec.clone(), typed("development"));
@@ -100,7 +103,7 @@ fn everything_a_resource_says_of_its_sidecar_arrives() {
     });
     let expected = json!({
         "service": "users", "serviceVersion": "1.0", "environment": "production",
-        "application": { "port": 3000, "protocol": "HTTP2", "metricsPath": null, "metricsPort": 9100, "healthPath": "/healthz" },
+        "application": { "port": 3000, "protocol": "HTTP2", "memoryBytes": 536_870_912, "metricsPath": null, "metricsPort": 9100, "healthPath": "/healthz" },
         "routes": ["GET /api/v1/users/{id}"], "hosts": ["*.visiobook.com"],
         "auth": {
             "keysFolder": "/etc/visiobook/keys/jwt", "publicRoutes": ["POST /api/v1/users"], "issuer": "i", "audience": "a",

@@ -90,6 +90,7 @@ impl Default for Application {
             metrics_path: Some(crate::contract::METRICS_PATH.into()),
             metrics_port: None,
             health_path: None,
+            memory_bytes: None,
         }
     }
 }

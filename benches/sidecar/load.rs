@@ -1,0 +1,218 @@
+//! An application that answers at once, and clients that ask as fast as they are told.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Serve bodies of so many bytes at `/<bytes>`, from a thread of its own.
+pub fn application() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        one_thread().block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let _ = answer(stream).await;
+                });
+            }
+        });
+    });
+    port
+}
+
+async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut read, mut size, mut response) = (Vec::with_capacity(8192), 0, Vec::new());
+    loop {
+        while !read.ends_with(b"\r\n\r\n") {
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(());
+            }
+        }
+        let wanted = read.split(|byte| *byte == b' ').nth(1).unwrap();
+        let wanted: usize = std::str::from_utf8(&wanted[1..]).unwrap().parse().unwrap_or(0);
+        if wanted != size || response.is_empty() {
+            size = wanted;
+            response = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
+            )
+            .into_bytes();
+            response.resize(response.len() + size, b'x');
+        }
+        read.clear();
+        stream.write_all(&response).await?;
+    }
+}
+
+/// What clients do.
+#[derive(Clone)]
+pub struct Load {
+    pub address: SocketAddr,
+    /// Bytes of each answer.
+    pub bytes: usize,
+    pub connections: usize,
+    /// Further header lines.
+    pub headers: String,
+    /// Requests a second over all connections; none: each as soon as the last is answered.
+    pub rate: Option<f64>,
+}
+
+/// What came of it.
+pub struct Outcome {
+    pub requests: u64,
+    pub seconds: f64,
+    pub failed: u64,
+    /// From the time at which a request was due, in microseconds, sorted; for a given rate only.
+    pub latencies: Vec<u32>,
+}
+
+impl Outcome {
+    pub fn rate(&self) -> f64 {
+        self.requests as f64 / self.seconds
+    }
+
+    pub fn percentile(&self, part: f64) -> f64 {
+        let index = ((self.latencies.len() as f64 * part).ceil() as usize).clamp(1, self.latencies.len()) - 1;
+        f64::from(self.latencies[index]) / 1000.0
+    }
+}
+
+impl Load {
+    /// Ask for a time; `at_begin` and `at_end` are called around the part that counts.
+    pub fn run(&self, warm_up: Duration, time: Duration, mut around: impl FnMut()) -> Outcome {
+        one_thread().block_on(async {
+            let counts = Arc::new(AtomicBool::new(false));
+            let stop = Arc::new(AtomicBool::new(false));
+            let (requests, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+            let latencies: Arc<Mutex<Vec<u32>>> = Arc::default();
+            let begin = Instant::now();
+            let tasks: Vec<_> = (0..self.connections)
+                .map(|number| {
+                    let load = self.clone();
+                    let (counts, stop) = (counts.clone(), stop.clone());
+                    let (requests, failed, latencies) = (requests.clone(), failed.clone(), latencies.clone());
+                    tokio::spawn(async move {
+                        let mut client = Client::connect(&load).await;
+                        let interval = load.rate.map(|rate| load.connections as f64 / rate);
+                        let mut due = begin
+                            + Duration::from_secs_f64(
+                                interval.unwrap_or(0.0) * number as f64 / load.connections as f64,
+                            );
+                        let mut own = Vec::new();
+                        while !stop.load(Relaxed) {
+                            if let Some(interval) = interval {
+                                wait_until(due).await;
+                                let answered = client.ask(&load).await;
+                                if counts.load(Relaxed) {
+                                    own.push(due.elapsed().as_micros() as u32);
+                                }
+                                due += Duration::from_secs_f64(interval);
+                                if !answered {
+                                    failed.fetch_add(1, Relaxed);
+                                }
+                            } else if !client.ask(&load).await {
+                                failed.fetch_add(1, Relaxed);
+                            }
+                            if counts.load(Relaxed) {
+                                requests.fetch_add(1, Relaxed);
+                            }
+                        }
+                        latencies.lock().unwrap().extend(own);
+                    })
+                })
+                .collect();
+            tokio::time::sleep(warm_up).await;
+            around();
+            counts.store(true, Relaxed);
+            let start = Instant::now();
+            tokio::time::sleep(time).await;
+            counts.store(false, Relaxed);
+            let seconds = start.elapsed().as_secs_f64();
+            around();
+            let requests = requests.load(Relaxed);
+            stop.store(true, Relaxed);
+            for task in tasks {
+                let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
+            }
+            let mut latencies = std::mem::take(&mut *latencies.lock().unwrap());
+            latencies.sort_unstable();
+            Outcome { requests, seconds, failed: failed.load(Relaxed), latencies }
+        })
+    }
+}
+
+/// A timer is late by up to a millisecond, which would be told as latency: it sleeps for most of the time only.
+async fn wait_until(due: Instant) {
+    let now = Instant::now();
+    if due > now + Duration::from_millis(2) {
+        tokio::time::sleep(due - now - Duration::from_millis(1)).await;
+    }
+    while Instant::now() < due {
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(load: &Load) -> Client {
+        let stream = TcpStream::connect(load.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let request = format!(
+            "GET /{} HTTP/1.1\r\nhost: users\r\nuser-agent: bench/1.0\r\naccept: */*\r\n{}\r\n",
+            load.bytes, load.headers
+        );
+        Client { stream, request: request.into_bytes(), buffer: vec![0; 256 << 10] }
+    }
+
+    /// One request; false where it was not answered as it should be.
+    async fn ask(&mut self, load: &Load) -> bool {
+        match self.exchange(load.bytes).await {
+            Ok(true) => true,
+            _ => {
+                *self = Client::connect(load).await;
+                false
+            }
+        }
+    }
+
+    async fn exchange(&mut self, bytes: usize) -> std::io::Result<bool> {
+        self.stream.write_all(&self.request).await?;
+        let mut read = 0;
+        let head = loop {
+            let count = self.stream.read(&mut self.buffer[read..]).await?;
+            if count == 0 {
+                return Ok(false);
+            }
+            read += count;
+            if let Some(end) = self.buffer[..read].windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let mut missing = (head + bytes).saturating_sub(read);
+        while missing > 0 {
+            let count = self.stream.read(&mut self.buffer).await?;
+            if count == 0 {
+                return Ok(false);
+            }
+            missing = missing.saturating_sub(count);
+        }
+        // The status stands at the same place in every answer; a large body has overwritten it.
+        Ok(bytes > 64 << 10 || self.buffer.starts_with(b"HTTP/1.1 200"))
+    }
+}
+
+fn one_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}

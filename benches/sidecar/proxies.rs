@@ -1,0 +1,111 @@
+//! nginx and the sidecar, each on the first core, with a JSON log of the same fields.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A proxy that runs.
+pub struct Proxy {
+    child: Child,
+    /// The process that does the work.
+    pid: u32,
+    pub address: SocketAddr,
+    /// From its start until it took a connection.
+    pub start: Duration,
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// nginx with one worker and connections to the application that it keeps.
+pub fn nginx(folder: &Path, application: u16) -> Proxy {
+    let port = free_port();
+    let at = folder.display();
+    let config = format!(
+        r#"
+daemon off; worker_processes 1; pid {at}/nginx.pid; error_log {at}/nginx.error.log; user root;
+events {{ worker_connections 4096; }}
+http {{
+  log_format json escape=json '{{"timestamp":"$time_iso8601","level":"info","message":"HTTP Request","service":"users","version":"1.2.3","environment":"production","method":"$request_method","url":"$request_uri","route":"unmatched","status_code":$status,"response_time":$request_time,"bytes":$body_bytes_sent,"ip":"$remote_addr","user_agent":"$http_user_agent","correlation_id":"$request_id"}}';
+  access_log {at}/nginx.log json;
+  client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;
+  proxy_buffers 16 8k; proxy_max_temp_file_size 0;
+  upstream application {{ server 127.0.0.1:{application}; keepalive 512; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=1024;
+    keepalive_requests 1000000000;
+    location / {{
+      proxy_pass http://application;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header x-correlation-id $request_id;
+    }}
+  }}
+}}
+"#
+    );
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0", "nginx", "-e"]).arg(folder.join("nginx.error.log")).arg("-c").arg(file);
+    let mut proxy = started(command, port);
+    proxy.pid = child_of(proxy.pid);
+    proxy
+}
+
+/// The sidecar, as `make image` builds it.
+pub fn sidecar(folder: &Path, name: &str, settings: &Value, port: u16) -> Proxy {
+    let binary = std::env::var("VISIOBOOK_BIN").expect("VISIOBOOK_BIN is the binary to measure");
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", "0", &binary, "sidecar"])
+        .env("VISIOBOOK_SIDECAR", settings.to_string())
+        .stdout(File::create(folder.join(format!("{name}.log"))).unwrap());
+    started(command, port)
+}
+
+fn started(mut command: Command, port: u16) -> Proxy {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let begin = Instant::now();
+    let child = command.stderr(Stdio::inherit()).spawn().expect("taskset, and what it starts");
+    while TcpStream::connect(address).is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "nothing listens on {address}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let pid = child.id();
+    Proxy { child, pid, address, start: begin.elapsed() }
+}
+
+fn child_of(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("a worker of nginx")
+}
+
+impl Proxy {
+    /// Seconds of CPU that it has used.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+        ticks / 100.0
+    }
+
+    /// Resident mebibytes.
+    pub fn resident_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}

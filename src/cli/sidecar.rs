@@ -1,0 +1,59 @@
+//! `visiobook sidecar`: settings and signals around the data plane.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use crate::contract;
+use crate::sidecar::{run, settings};
+
+/// Arguments of `visiobook sidecar`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  VISIOBOOK_SIDECAR='{\"service\": \"users\", \"application\": {\"port\": 3000}}' visiobook sidecar\n  visiobook sidecar --settings sidecar.json"
+)]
+pub(super) struct Args {
+    /// File with the settings, as JSON. Default: the variable VISIOBOOK_SIDECAR.
+    #[arg(long, env = "VISIOBOOK_SIDECAR_FILE")]
+    settings: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Have the sidecar beside this process stop taking requests, and wait until it has.
+    Drain {
+        /// Port of the contract, on which the sidecar listens.
+        #[arg(long, default_value_t = contract::METRICS_PORT)]
+        port: u16,
+    },
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    // One thread: what a sidecar costs is counted for every pod.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match args.command {
+        Some(Command::Drain { port }) => {
+            runtime.block_on(crate::sidecar::drain::ask(port)).map_err(Into::into)
+        }
+        None => {
+            let settings = read(args.settings)?;
+            runtime.block_on(run::run(settings, super::stopped())).context("the sidecar ended")
+        }
+    }
+}
+
+fn read(file: Option<PathBuf>) -> anyhow::Result<contract::settings::Settings> {
+    let (document, place) = match file {
+        Some(file) => {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+            (text, file.display().to_string())
+        }
+        None => match std::env::var(contract::SETTINGS_VARIABLE) {
+            Ok(text) => (text, contract::SETTINGS_VARIABLE.to_string()),
+            Err(_) => bail!("no settings: set {} or --settings", contract::SETTINGS_VARIABLE),
+        },
+    };
+    settings::read(&document).map_err(|mistakes| anyhow::anyhow!("{place}:\n  {}", mistakes.join("\n  ")))
+}

@@ -1,0 +1,149 @@
+//! Puts the parts together and runs them until the end.
+
+use std::io;
+use std::sync::Arc;
+
+use prometheus::Registry;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::access_log::AccessLog;
+use super::auth::Authentication;
+use super::auth::csrf::Csrf;
+use super::client::TrustedProxies;
+use super::contract_port;
+use super::correlation::Correlation;
+use super::cors::Cors;
+use super::drain::{Drain, Phase};
+use super::exchange::Account;
+use super::fetch::Fetch;
+use super::hosts::Hosts;
+use super::http_metrics::HttpMetrics;
+use super::logs::{Base, Lines, Sink};
+use super::rate_limit::{FORGET_EVERY, RateLimits};
+use super::report::Report;
+use super::report::kpis::Collector;
+use super::route::Routes;
+use super::server::{self, Server};
+use super::stack::Stack;
+use super::upstream::Upstream;
+use crate::contract::settings::{Mode, Settings};
+
+/// Why a sidecar does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is taken.
+    #[error("port {0} cannot be listened on: {1}")]
+    Listen(u16, io::Error),
+    /// Something that the settings ask for cannot be had.
+    #[error("{0}")]
+    Settings(String),
+    /// The process cannot have what it needs.
+    #[error(transparent)]
+    Process(#[from] io::Error),
+    /// Metrics collide.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Run until `stop` resolves, then drain.
+pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let sink = Sink::new(io::stdout())?;
+    let base = Base::new(&settings);
+    let lines = Lines { sink: sink.clone(), base: base.clone(), level: settings.logs.level };
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+
+    let registry = Registry::new();
+    let routes = Arc::new(Routes::new(&settings.routes).map_err(Error::Settings)?);
+    let drain = Drain::default();
+    let kpis = Arc::new(Collector::default());
+    let account = Arc::new(Account {
+        metrics: HttpMetrics::new(routes.clone(), &registry)?,
+        kpis: kpis.clone(),
+        log: AccessLog::new(&settings, routes.clone(), sink.clone(), base),
+    });
+    let lookup = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let report = Arc::new(Report::new(&settings, registry, kpis, drain.begun.clone(), &lookup)?);
+    let stack = Arc::new(Stack {
+        proxies: TrustedProxies::new(&settings.trusted_proxies),
+        correlation: Correlation::default(),
+        hosts: Hosts::new(&settings.hosts).map_err(Error::Settings)?,
+        cors: Cors::new(&settings.cors_origins).map_err(Error::Settings)?,
+        limits: settings.rate_limit.as_ref().map(RateLimits::new).transpose().map_err(Error::Settings)?,
+        authentication: Authentication::new(&settings, Fetch::default()).map_err(Error::Settings)?,
+        csrf: settings
+            .csrf
+            .as_ref()
+            .map(|csrf| Csrf::new(csrf, settings.environment))
+            .transpose()
+            .map_err(Error::Settings)?,
+        upstream: Upstream::new(&settings),
+        report: report.clone(),
+        routes,
+        account,
+        draining: drain.begun.clone(),
+        settings: settings.clone(),
+    });
+    let server = Server::new(stack.clone());
+
+    let listen = |port| async move { server::listen(port).await.map_err(|error| Error::Listen(port, error)) };
+    let proxy = match settings.mode {
+        Mode::Proxy => Some(listen(settings.port).await?),
+        Mode::Observe => None,
+    };
+    let contract = listen(settings.contract_port).await?;
+    tracing::info!(
+        mode = ?settings.mode,
+        port = settings.port,
+        contract_port = settings.contract_port,
+        application_port = settings.application.port,
+        "sidecar listens"
+    );
+    let serving = async {
+        if let Some(listener) = proxy {
+            server.accept(listener, drain.reached(Phase::Closing)).await;
+        }
+    };
+    let draining = drain.carry_out(&server, &settings.drain);
+    let stopping = async {
+        stop.await;
+        drain.begin();
+    };
+    tokio::select! {
+        _ = async { tokio::join!(serving, stopping, draining) } => {}
+        () = server.sweep() => {}
+        () = contract_port::serve(contract, report.clone(), drain.clone()) => {}
+        () = report.run() => {}
+        () = follow(&stack) => {}
+    }
+    // The last answers leave before the process does.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tracing::info!("sidecar stops");
+    sink.flush();
+    Ok(())
+}
+
+/// Keep what changes while the process runs: keys, and the memory of limits.
+async fn follow(stack: &Stack) {
+    let keys = async {
+        if let Some(authentication) = &stack.authentication {
+            authentication.follow().await;
+        }
+    };
+    let csrf = async {
+        if let Some(csrf) = &stack.csrf {
+            csrf.follow().await;
+        }
+    };
+    let limits = async {
+        if let Some(limits) = &stack.limits {
+            let mut interval = tokio::time::interval(FORGET_EVERY);
+            loop {
+                interval.tick().await;
+                limits.forget();
+            }
+        }
+    };
+    tokio::join!(keys, csrf, limits);
+    std::future::pending().await
+}

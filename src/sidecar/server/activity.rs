@@ -1,0 +1,248 @@
+//! What a connection is doing, and since when: limits are for standing still, never for taking long (H02).
+//!
+//! Every hook is a store into an atomic of the connection's own; one sweep a second judges them all. A timer for
+//! every read and write would cost more than the requests.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use crate::contract::settings::Limits;
+
+/// A clock in tenths of a second, moved by the sweep. Zero is never shown: it means "not since any time".
+#[derive(Debug)]
+pub struct Ticks {
+    start: Instant,
+    now: AtomicU32,
+}
+
+impl Default for Ticks {
+    fn default() -> Self {
+        Ticks { start: Instant::now(), now: AtomicU32::new(1) }
+    }
+}
+
+impl Ticks {
+    /// The time, as of the last turn.
+    pub fn now(&self) -> u32 {
+        self.now.load(Relaxed)
+    }
+
+    /// Move the clock to the present.
+    pub fn turn(&self) {
+        let tenths = self.start.elapsed().as_millis() / 100 + 1;
+        self.now.store(u32::try_from(tenths).unwrap_or(u32::MAX), Relaxed);
+    }
+}
+
+/// One connection, as the sweep sees it.
+#[derive(Debug)]
+pub struct Activity {
+    ticks: Arc<Ticks>,
+    /// Requests under way.
+    busy: AtomicUsize,
+    /// Since when there has been nothing to do.
+    idle: AtomicU32,
+    /// Since when a head has been arriving.
+    head: AtomicU32,
+    /// Since when the client has taken nothing.
+    write: AtomicU32,
+    /// Since when the body of a request has been waited for.
+    body: AtomicU32,
+    /// Since when the application has sent nothing of its answer.
+    silence: AtomicU32,
+    /// Whether that answer is a stream, which may be silent for longer.
+    stream: AtomicBool,
+    /// Whether it speaks HTTP/2.
+    http2: AtomicBool,
+    ordered: AtomicUsize,
+    signal: Notify,
+}
+
+/// What a connection is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// Finish what is under way, take nothing new.
+    Finish = 1,
+    /// End at once.
+    End = 2,
+}
+
+impl Activity {
+    /// A connection that was just accepted.
+    pub fn new(ticks: Arc<Ticks>) -> Arc<Activity> {
+        let now = ticks.now();
+        Arc::new(Activity {
+            ticks,
+            busy: AtomicUsize::new(0),
+            idle: AtomicU32::new(now),
+            head: AtomicU32::new(0),
+            write: AtomicU32::new(0),
+            body: AtomicU32::new(0),
+            silence: AtomicU32::new(0),
+            stream: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
+            ordered: AtomicUsize::new(0),
+            signal: Notify::new(),
+        })
+    }
+
+    /// A request's head is complete.
+    pub fn begin(&self, http2: bool) {
+        self.busy.fetch_add(1, Relaxed);
+        self.head.store(0, Relaxed);
+        self.body.store(0, Relaxed);
+        self.silence.store(0, Relaxed);
+        self.stream.store(false, Relaxed);
+        if http2 {
+            self.http2.store(true, Relaxed);
+        }
+    }
+
+    /// It has been answered.
+    pub fn end(&self) {
+        self.busy.fetch_sub(1, Relaxed);
+        self.idle.store(self.ticks.now(), Relaxed);
+        self.body.store(0, Relaxed);
+        self.silence.store(0, Relaxed);
+    }
+
+    /// More of a request's body is waited for, or has come.
+    pub fn wait_for_body(&self, waits: bool) {
+        self.since(&self.body, waits);
+    }
+
+    /// More of the application's answer is waited for, or has come.
+    pub fn wait_for_answer(&self, waits: bool) {
+        self.since(&self.silence, waits);
+    }
+
+    /// The answer is a stream: events, messages of gRPC or of a WebSocket.
+    pub fn streams(&self) {
+        self.stream.store(true, Relaxed);
+    }
+
+    /// Requests under way.
+    pub fn requests(&self) -> usize {
+        self.busy.load(Relaxed)
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.http2.load(Relaxed)
+    }
+
+    /// Tell the connection something; a lesser order never takes back a greater one.
+    pub fn order(&self, order: Order) {
+        if self.ordered.fetch_max(order as usize, Relaxed) < order as usize {
+            self.signal.notify_one();
+        }
+    }
+
+    /// Wait for an order.
+    pub async fn ordered(&self) -> Order {
+        self.signal.notified().await;
+        if self.ordered.load(Relaxed) >= Order::End as usize { Order::End } else { Order::Finish }
+    }
+
+    /// Which limit the connection exceeds, if any.
+    pub fn exceeds(&self, limits: &Limits, stream_seconds: f64) -> Option<&'static str> {
+        let now = self.ticks.now();
+        let over = |since: &AtomicU32, seconds: f64| {
+            let since = since.load(Relaxed);
+            since != 0 && f64::from(now.saturating_sub(since)) > seconds * 10.0
+        };
+        if over(&self.write, limits.write_seconds) {
+            return Some("limits.writeSeconds: the client takes nothing");
+        }
+        if self.requests() == 0 {
+            if over(&self.head, limits.head_seconds) {
+                return Some("limits.headSeconds: the head of a request does not arrive");
+            }
+            let idles = self.head.load(Relaxed) == 0;
+            return (idles && over(&self.idle, limits.idle_seconds)).then_some("limits.idleSeconds");
+        }
+        if over(&self.body, limits.read_seconds) {
+            return Some("limits.readSeconds: the body of a request does not arrive");
+        }
+        let patience = if self.stream.load(Relaxed) { stream_seconds } else { limits.write_seconds };
+        over(&self.silence, patience).then_some("limits.writeSeconds: the application sends nothing")
+    }
+
+    fn since(&self, field: &AtomicU32, starts: bool) {
+        let value = match (starts, field.load(Relaxed)) {
+            (true, 0) => self.ticks.now(),
+            (true, _) => return,
+            (false, _) => 0,
+        };
+        field.store(value, Relaxed);
+    }
+}
+
+/// A socket whose reads and writes are noted.
+pub struct Watched<IO> {
+    io: IO,
+    activity: Arc<Activity>,
+}
+
+impl<IO> Watched<IO> {
+    /// Note what happens on `io`.
+    pub fn new(io: IO, activity: Arc<Activity>) -> Watched<IO> {
+        Watched { io, activity }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        // Whatever arrives while nothing is under way belongs to a head.
+        if buffer.filled().len() > before && self.activity.requests() == 0 {
+            self.activity.since(&self.activity.head, true);
+        }
+        polled
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.activity.since(&self.activity.write, polled.is_pending());
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, buffers);
+        self.activity.since(&self.activity.write, polled.is_pending());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// How often the clock is moved and the connections are judged.
+pub const SWEEP: Duration = Duration::from_millis(500);

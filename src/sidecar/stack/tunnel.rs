@@ -1,0 +1,73 @@
+//! Connections that become something else, such as a WebSocket: joined byte by byte once the application agrees.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::{Outgoing, Stack, refused};
+use crate::sidecar::answer::Answer;
+use crate::sidecar::exchange::Exchange;
+use crate::sidecar::headers;
+use crate::sidecar::server::activity::Order;
+use crate::sidecar::upstream::Failure;
+
+/// The protocol that a client wants to change to.
+pub(super) fn wanted(request: &Parts) -> Option<HeaderValue> {
+    if request.version != Version::HTTP_11 {
+        return None;
+    }
+    let asks = |list: &HeaderValue| {
+        let list = list.to_str().unwrap_or_default();
+        list.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+    };
+    let protocol = request.headers.get(UPGRADE)?;
+    // HTTP/2 is spoken with prior knowledge, or not at all.
+    let other = !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
+    (other && request.headers.get_all(CONNECTION).iter().any(asks)).then(|| protocol.clone())
+}
+
+/// Ask the application over a connection of its own, and join the two if it agrees.
+pub(super) async fn open(
+    stack: &Arc<Stack>,
+    mut request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Result<Response<Outgoing>, Answer> {
+    let client = hyper::upgrade::on(&mut request);
+    let stream = stack.upstream.connect().await.map_err(|failure| refused(&failure))?;
+    let broken = |error| refused(&Failure::Broken(error));
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection.with_upgrades());
+    let mut response = sender.send_request(request).await.map_err(broken)?;
+    exchange.activity.streams();
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        headers::strip_hop_by_hop(response.headers_mut());
+        return Ok(response.map(Outgoing::incoming));
+    }
+    let application = hyper::upgrade::on(&mut response);
+    let tunnel = exchange.account.metrics.in_flight.clone();
+    let activity = exchange.activity.clone();
+    tunnel.inc();
+    tokio::spawn(async move {
+        if let (Ok(client), Ok(application)) = tokio::join!(client, application) {
+            let (mut client, mut application) = (TokioIo::new(client), TokioIo::new(application));
+            let ended = async { while activity.ordered().await != Order::End {} };
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut application) => {}
+                () = ended => {}
+            }
+        }
+        tunnel.dec();
+    });
+    let protocol = response.headers().get(UPGRADE).cloned();
+    headers::strip_hop_by_hop(response.headers_mut());
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(UPGRADE, protocol);
+    }
+    Ok(response.map(|_| Outgoing::empty()))
+}

@@ -1,0 +1,121 @@
+//! Bodies between client and application: passed on as they come, never gathered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Link, Pool};
+use crate::sidecar::server::activity::Activity;
+
+/// The body of a request, on its way to the application.
+pub struct Upload(Option<(Incoming, Arc<Activity>)>);
+
+impl Upload {
+    /// A body that is still arriving.
+    pub fn new(body: Incoming, activity: Arc<Activity>) -> Upload {
+        Upload((!body.is_end_stream()).then_some((body, activity)))
+    }
+
+    /// None at all.
+    pub fn empty() -> Upload {
+        Upload(None)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some((body, activity)) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        activity.wait_for_body(polled.is_pending());
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+    }
+}
+
+/// The body of an answer, on its way to the client. When it is complete its connection goes back to the pool.
+pub struct Download {
+    body: Incoming,
+    link: Option<Link>,
+    pool: Arc<Pool>,
+    activity: Arc<Activity>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Download {
+    pub(super) fn new(
+        body: Incoming,
+        link: Option<Link>,
+        pool: Arc<Pool>,
+        permit: OwnedSemaphorePermit,
+        activity: Arc<Activity>,
+    ) -> Download {
+        let mut download = Download { body, link, pool, activity, _permit: permit };
+        if download.body.is_end_stream() {
+            download.finish(&mut Context::from_waker(Waker::noop()));
+        }
+        download
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        if let Some(link) = self.link.take().and_then(|link| link.finish(cx)) {
+            self.pool.put(link);
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(link) = &mut this.link
+        {
+            link.drive(cx);
+            polled = Pin::new(&mut this.body).poll_frame(cx);
+        }
+        this.activity.wait_for_answer(polled.is_pending());
+        match &polled {
+            Poll::Ready(None) => this.finish(cx),
+            Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.finish(cx),
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
