@@ -27,6 +27,10 @@ pub struct Facts {
     pub replicas_applied_by: Option<String>,
     /// What hinders the autoscaler, in its own words.
     pub autoscaler_problem: Option<String>,
+    /// Port of the pods that the Service sends requests to; `None` while there is no Service.
+    pub service_target: Option<u16>,
+    /// The operator's own image, which sidecars run where the environment names no other.
+    pub sidecar_image: String,
 }
 
 /// Who governs a namespace.

@@ -15,7 +15,8 @@ use crate::support::{Site, is};
 fn podinfo() -> Value {
     json!({
         "image": "docker.io/stefanprodan/podinfo:6.9.2",
-        "env": { "PODINFO_PORT": "8080", "PODINFO_PORT_METRICS": "9090", "PODINFO_DATA_PATH": "/tmp" },
+        "env": { "PODINFO_PORT": "8080", "PODINFO_PORT_METRICS": "9797", "PODINFO_DATA_PATH": "/tmp" },
+        "sidecar": { "metricsPort": 9797 },
         "resources": { "requests": { "cpu": "20m", "memory": "128Mi" }, "limits": { "cpu": "200m" } },
         "probes": {
             "liveness": { "httpGet": { "path": "/healthz", "port": 8080 } },

@@ -43,6 +43,61 @@ fn refused_by_the_api_server() -> Vec<(&'static str, Value, &'static [&'static s
         ("users", json!({ "port": 70000 }), &["spec.port", "less than or equal to 65535"]),
         ("users", json!({ "port": 9090 }), &["spec.port 9090 is taken", "another port"]),
         ("users", json!({ "service": { "port": 9090 } }), &["service.port 9090 is taken", "choose another"]),
+        ("users", json!({ "port": 15080 }), &["spec.port 15080 is taken by the sidecar", "another port"]),
+        (
+            "users",
+            json!({ "sidecar": { "mode": "Off", "drainSeconds": 5 } }),
+            &["mode Off leaves the sidecar out", "choose Proxy or Observe"],
+        ),
+        (
+            "users",
+            json!({ "sidecar": { "mode": "Observe", "cors": { "origins": ["https://a.example"] } } }),
+            &["need mode Proxy", "no request passes"],
+        ),
+        (
+            "users",
+            json!({ "sidecar": { "mode": "Off" }, "probes": { "deep": true } }),
+            &["spec.probes.deep asks the sidecar", "take one of them out"],
+        ),
+        (
+            "users",
+            json!({ "sidecar": { "auth": {} } }),
+            &["sidecar.auth has no key", "JWT_SECRET", "sidecar.auth.jwks"],
+        ),
+        (
+            "users",
+            json!({ "sidecar": { "auth": { "jwks": "/etc/jwks" } } }),
+            &["auth.jwks is an http or https URL"],
+        ),
+        (
+            "users",
+            json!({ "sidecar": { "csrf": { "cookie": "session" } } }),
+            &["sidecar.csrf needs a key", "CSRF_SECRET"],
+        ),
+        ("users", json!({ "sidecar": { "csrf": {} } }), &["csrf protects sessions", "csrf.cookie"]),
+        ("users", json!({ "sidecar": { "cors": { "origins": [] } } }), &["spec.sidecar.cors.origins"]),
+        (
+            "users",
+            json!({ "sidecar": { "metricsPort": 9090 } }),
+            &["sidecar.metricsPort", "9090 and 15080 are the sidecar's"],
+        ),
+        ("users", json!({ "sidecar": { "healthPath": "healthz" } }), &["healthPath begins with a slash"]),
+        (
+            "users",
+            json!({ "sidecar": { "logs": { "sampleRate": 2 } } }),
+            &["spec.sidecar.logs.sampleRate", "less than or equal to 1"],
+        ),
+        ("users", json!({ "dependsOn": [{ "name": "Media" }] }), &["dependsOn names Services"]),
+        (
+            "users",
+            json!({ "dependsOn": [{ "name": "redis" }] }),
+            &["stores are declared by", "not in spec.dependsOn"],
+        ),
+        (
+            "users",
+            json!({ "dependsOn": [{ "name": "media" }, { "name": "media" }] }),
+            &["spec.dependsOn[1]", "duplicate"],
+        ),
         ("users", json!({ "replicas": -1 }), &["spec.replicas", "greater than or equal to 0"]),
         (
             "users",
@@ -87,7 +142,7 @@ fn refused_by_the_api_server() -> Vec<(&'static str, Value, &'static [&'static s
         (
             "users",
             volume(json!({ "name": "tmp", "emptyDir": {} })),
-            &["tmp, var-cache and config are the operator's", "choose another name"],
+            &["sidecar-jwt and sidecar-csrf are the operator's", "choose another name"],
         ),
         (
             "users",

@@ -174,7 +174,8 @@ async fn explain_shows_every_default() {
     for (path, words) in [
         ("vbs.spec.autoscaling", &["Default: 2.", "Default: 10.", "Default: 70.", "Default: 80."][..]),
         ("vbs.spec.port", &["8000", "8080"]),
-        ("vbs.spec.probes.liveness", &["Default: GET /health"]),
+        ("vbs.spec.probes", &["Default: GET /alive of the sidecar", "Default: false"]),
+        ("vbs.spec.sidecar", &["Proxy (default)", "10m and 16Mi", "1000 in development"]),
         ("vbs.spec.disruptionBudget", &["Default: true.", "Default: 1."]),
         ("vbe.spec.defaults", &["Default: 1 in development, 3", "50m and 64Mi"]),
     ] {

@@ -238,3 +238,32 @@ fn base64(bytes: &[u8]) -> String {
     let encoded = serde_json::to_string(&k8s_openapi::ByteString(bytes.to_vec())).expect("base64");
     encoded.trim_matches('"').to_string()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_only_the_sidecar_reads_is_waited_for_once_and_rotates_without_a_restart() {
+    let site = Site::new("mounted", json!({ "type": "production" })).await;
+    // What is written does not depend on pods.
+    let auth = json!({ "secret": { "name": "tokens", "key": "jwt" } });
+    let spec =
+        || quick(json!({ "replicas": 0, "autoscaling": { "enabled": false }, "sidecar": { "auth": auth } }));
+    site.apply("users", spec()).await;
+    let service =
+        site.until("users", "the key to be named", |service| held(service, "Secret \"tokens\"")).await;
+    assert!(
+        message(&service, "SecretsResolved").contains("spec.sidecar.auth.secret"),
+        "{:?}",
+        service.status
+    );
+    site.secret("tokens", &[("jwt", "0123456789 0123456789 0123456789")]).await;
+    let before = site.ready("users").await;
+    let (first, pods) =
+        (templates(&site, "users").await, site.existing(Kind::Deployment, "users-blue").await);
+    let volumes = pods.pointer("/spec/template/spec/volumes").and_then(Value::as_array).expect("volumes");
+    assert!(volumes.iter().any(|volume| volume["name"] == "sidecar-jwt"), "{volumes:?}");
+
+    site.secret("tokens", &[("jwt", "9876543210 9876543210 9876543210"), ("jwt_PREVIOUS", "0123456789")])
+        .await;
+    site.stays_untouched("users", 3).await;
+    let after = site.ready("users").await;
+    assert_eq!((templates(&site, "users").await, revision(&after)), (first, revision(&before)));
+}

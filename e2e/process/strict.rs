@@ -17,7 +17,7 @@ use visiobook::rollout;
 
 use super::soak;
 use crate::support::Site;
-use crate::support::operator::calm;
+use crate::support::operator::{SIDECAR_IMAGE, calm};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_planned_for_a_valid_resource_is_stored_word_for_word() {
@@ -75,9 +75,10 @@ fn objects(site: &Site, service: &VisiobookService, environment: EnvironmentFact
         uid: "00000000-0000-0000-0000-000000000001".into(),
     };
     let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
-    let secrets =
-        service.spec.secrets.values().map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
-    let facts = Facts { environment, secrets, ..Facts::default() };
+    let keys = service.spec.secrets.values().chain(check::mounted(service.spec.sidecar.as_ref()));
+    let secrets = keys.map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
+    let sidecar_image = SIDECAR_IMAGE.into();
+    let facts = Facts { environment, secrets, sidecar_image, ..Facts::default() };
     let verdict = check::validate(service, &facts.environment);
     let decision = rollout::step(&verdict, &facts);
     assert!(decision.held.is_empty(), "{:?}", decision.held);

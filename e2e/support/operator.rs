@@ -27,6 +27,9 @@ use super::{PATIENCE, Site, eventually, kubectl};
 /// The operator as it is built with these tests.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_visiobook");
 
+/// The operator's image in the cluster of the tests.
+pub const SIDECAR_IMAGE: &str = "ghcr.io/visiobook/visiobook:dev";
+
 /// Held for as long as a test runs.
 pub enum Calm {
     /// Others may run beside it.
@@ -102,6 +105,8 @@ impl Stage {
             .args(["--lease-seconds", lease, "--renew-seconds", renew, "--retry-seconds", retry])
             .args(launch.more)
             .env("KUBECONFIG", &kubeconfig)
+            // It is no pod, so it cannot know its image.
+            .env("VISIOBOOK_IMAGE", SIDECAR_IMAGE)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("log"))
             .stderr(output);

@@ -10,6 +10,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sidecar::EnvironmentSidecar;
+
 /// One environment: the defaults its services start from, and the limits they keep to. A namespace belongs to it
 /// by the label `platform.visiobook.com/environment: <name>`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ pub struct VisiobookEnvironmentSpec {
     /// Which images may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageRules>,
+    /// What the sidecars of all services start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<EnvironmentSidecar>,
 }
 
 /// The rule book of an environment (B01-B03, X04).

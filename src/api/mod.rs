@@ -6,6 +6,8 @@ pub mod names;
 pub mod quantity;
 mod schema;
 mod service;
+mod sidecar;
+mod stack;
 mod status;
 mod workload;
 
@@ -15,9 +17,14 @@ pub use environment::{
 };
 pub use schema::crds;
 pub use service::{
-    Autoscaling, ConfigFiles, DisruptionBudget, DomainService, Gpu, KeyRef, Profile, PullPolicy, Rollout,
-    ServicePort, ServiceType, Stack, Strategy, VisiobookService, VisiobookServiceSpec, WorkloadAccount,
+    Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,
+    Strategy, VisiobookService, VisiobookServiceSpec, WorkloadAccount,
 };
+pub use sidecar::{
+    Auth, Breaker, Cors, Csrf, Dependency, EnvironmentRateLimit, EnvironmentSidecar, Errors, Migrations,
+    Protocol, RateLimit, Sidecar, SidecarLogs, SidecarMode,
+};
+pub use stack::{DomainService, Profile, Stack};
 pub use status::{Child, VisiobookServiceStatus};
 pub use workload::{Pod, ProbeSpec, Probes, Volume};
 

@@ -60,6 +60,11 @@ impl Quantity {
         };
         Ok(Quantity { nano, binary: false })
     }
+
+    /// The whole units of it: bytes, of memory.
+    pub fn whole(&self) -> Option<u64> {
+        u64::try_from(self.nano / NANO).ok()
+    }
 }
 
 impl PartialOrd for Quantity {

@@ -15,11 +15,21 @@ const MAPS: &[(&str, &[&str])] = &[
     ("spec.pod.volumeMounts", &["mountPath"]),
     ("spec.pod.topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
     ("spec.pod.hostAliases", &["ip"]),
+    ("spec.dependsOn", &["name"]),
     ("status.conditions", &["type"]),
     ("status.children", &["kind", "name"]),
 ];
 /// Lists without order or doubles.
-const SETS: &[&str] = &["spec.images.registries"];
+const SETS: &[&str] = &[
+    "spec.images.registries",
+    "spec.sidecar.routes",
+    "spec.sidecar.hosts",
+    "spec.sidecar.auth.publicRoutes",
+    "spec.sidecar.cors.origins",
+    "spec.sidecar.rateLimit.exemptSubjects",
+    "spec.sidecar.corsOrigins",
+    "spec.sidecar.trustedProxies",
+];
 
 /// Most items of a list, and most keys of a map, where nothing else is said: CEL estimates its cost by them.
 const MAX_ITEMS: i64 = 64;

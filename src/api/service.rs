@@ -11,6 +11,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sidecar::{Dependency, Sidecar};
+use super::stack::{DomainService, Profile, Stack};
 use super::status::VisiobookServiceStatus;
 use super::workload::{Pod, Probes};
 
@@ -83,6 +85,14 @@ use super::workload::{Pod, Probes};
         .message("a variable is defined in both spec.config and spec.secrets: keep it in one of them"),
     validation = Rule::new("!has(self.configMapKeyRefs) || !self.configMapKeyRefs.exists(k, (has(self.env) && k in self.env) || (has(self.config) && k in self.config) || (has(self.secrets) && k in self.secrets))")
         .message("a variable of spec.configMapKeyRefs is defined in spec.env, spec.config or spec.secrets too: keep one"),
+    validation = Rule::new("!has(self.port) || self.port != 15080 || (has(self.sidecar) && has(self.sidecar.mode) && self.sidecar.mode != 'Proxy')")
+        .message("spec.port 15080 is taken by the sidecar: let the application listen on another port"),
+    validation = Rule::new("!has(self.sidecar) || !has(self.sidecar.auth) || has(self.sidecar.auth.secret) || has(self.sidecar.auth.jwks) || (has(self.secrets) && 'JWT_SECRET' in self.secrets)")
+        .message("sidecar.auth has no key to check tokens with: add JWT_SECRET to spec.secrets, or set sidecar.auth.secret or sidecar.auth.jwks"),
+    validation = Rule::new("!has(self.sidecar) || !has(self.sidecar.csrf) || (has(self.secrets) && 'CSRF_SECRET' in self.secrets)")
+        .message("sidecar.csrf needs a key: add CSRF_SECRET to spec.secrets"),
+    validation = Rule::new("!has(self.sidecar) || !has(self.sidecar.mode) || self.sidecar.mode != 'Off' || !has(self.probes) || !has(self.probes.deep)")
+        .message("spec.probes.deep asks the sidecar, and spec.sidecar.mode Off leaves it out: take one of them out"),
 )]
 pub struct VisiobookServiceSpec {
     /// Technology of the application: nodejs, python, go, vue or rust. It sets the default port (8000 for python,
@@ -112,7 +122,7 @@ pub struct VisiobookServiceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Port that the application listens on, passed to it as PORT. Default: 8000 for python, 8080 else. 9090 is
-    /// taken by the metrics of the runtime contract.
+    /// taken by the metrics of the runtime contract, 15080 by the sidecar.
     #[schemars(range(min = 1, max = 65535))]
     #[x_kube(validation = Rule::new("self != 9090").message("spec.port 9090 is taken by /metrics of the runtime contract: let the application listen on another port"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +155,12 @@ pub struct VisiobookServiceSpec {
     /// Environment variables whose value is a key of somebody else's ConfigMap in the same namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config_map_key_refs: BTreeMap<String, KeyRef>,
+    /// Services that this one calls: each becomes a variable `<NAME>_URL`, and is shown in /health.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// What the sidecar beside the application does for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<Sidecar>,
     /// How the kubelet asks whether the application lives and is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probes: Option<Probes>,
@@ -169,59 +185,6 @@ pub struct VisiobookServiceSpec {
     /// Scheduling, volumes and security of the pods, as Kubernetes words them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,
-}
-
-/// Approved technologies (B11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Stack {
-    /// Node.js.
-    Nodejs,
-    /// Python.
-    Python,
-    /// Go.
-    Go,
-    /// Vue.
-    Vue,
-    /// Rust.
-    Rust,
-}
-
-/// The seeds' three charts (A02).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// A service with an HTTP interface.
-    #[default]
-    Backend,
-    /// A service that computes on GPUs.
-    Ai,
-    /// A web application.
-    Frontend,
-}
-
-/// Services that come with the operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DomainService {
-    /// Users and sessions.
-    Users,
-    /// Projects.
-    Projects,
-    /// Files.
-    Storage,
-    /// Schema registry.
-    Database,
-    /// Configuration.
-    Config,
-    /// E-mail and messages.
-    Notifications,
-    /// Analysis of texts.
-    Analysis,
-    /// Generation of media.
-    Media,
-    /// The single entry point.
-    ApiGateway,
 }
 
 /// When an image is pulled.

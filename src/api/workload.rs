@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Affinity, ConfigMapVolumeSource, EmptyDirVolumeSource, ExecAction, GRPCAction, HTTPGetAction, HostAlias,
-    PersistentVolumeClaimVolumeSource, PodDNSConfig, PodSecurityContext, SecretVolumeSource, SecurityContext,
-    TCPSocketAction, Toleration, TopologySpreadConstraint, VolumeMount,
+    LifecycleHandler, PersistentVolumeClaimVolumeSource, PodDNSConfig, PodSecurityContext,
+    SecretVolumeSource, SecurityContext, TCPSocketAction, Toleration, TopologySpreadConstraint, VolumeMount,
 };
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,11 @@ pub struct Pod {
     /// Runtime of the containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_class_name: Option<String>,
-    /// Seconds until the kubelet kills what did not stop. Default: 45.
+    /// What is run in the application's container before it is told to stop. Default: behind a sidecar it waits until
+    /// requests have drained, beside one (mode Observe) for 5 s, in which endpoints disappear; else nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_stop: Option<LifecycleHandler>,
+    /// Seconds until the kubelet kills what did not stop. Default: 45, or 15 more than sidecar.drainSeconds.
     #[schemars(range(min = 1, max = 3600))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination_grace_period_seconds: Option<i64>,
@@ -69,7 +73,7 @@ pub struct Pod {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.configMap), has(self.secret), has(self.emptyDir), has(self.persistentVolumeClaim)].filter(x, x).size() == 1")
     .message("a volume has exactly one of configMap, secret, emptyDir and persistentVolumeClaim"))]
-#[x_kube(validation = Rule::new("!(self.name in ['tmp', 'var-cache', 'config'])").message("the volumes tmp, var-cache and config are the operator's: choose another name"))]
+#[x_kube(validation = Rule::new("!(self.name in ['tmp', 'var-cache', 'config', 'sidecar-jwt', 'sidecar-csrf'])").message("the volumes tmp, var-cache, config, sidecar-jwt and sidecar-csrf are the operator's: choose another name"))]
 pub struct Volume {
     /// Its name, for volumeMounts.
     #[schemars(length(min = 1, max = 63))]
@@ -92,11 +96,16 @@ pub struct Volume {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Probes {
-    /// Whether it lives; it is restarted if not. Default: GET /health, first after 30 s, every 10 s, 5 s to answer,
-    /// 3 failures.
+    /// True: where nothing else is said, the kubelet asks /health and /ready of the sidecar, which look at what the
+    /// service depends on. Default: false, it asks /alive, which looks at the application alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deep: Option<bool>,
+    /// Whether it lives; it is restarted if not. Default: GET /alive of the sidecar, or GET /health without one, first
+    /// after 30 s, every 10 s, 5 s to answer, 3 failures. Beside a sidecar the port `http` is the application's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<ProbeSpec>,
-    /// Whether it may get requests. Default: GET /ready, first after 5 s, every 5 s, 3 s to answer, 3 failures.
+    /// Whether it may get requests. Default: GET /alive of the sidecar, or GET /ready without one, first after 5 s,
+    /// every 5 s, 3 s to answer, 3 failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<ProbeSpec>,
     /// Whether it has started; the others wait for it. Default: none.

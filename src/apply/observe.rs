@@ -20,6 +20,8 @@ pub struct Surroundings {
     pub environment: EnvironmentFact,
     /// Who set `spec.replicas` other than by the scale subresource.
     pub replicas_applied_by: Option<String>,
+    /// The operator's own image.
+    pub sidecar_image: String,
 }
 
 /// See everything that one pass looks at.
@@ -37,10 +39,13 @@ pub async fn observe(
         .filter(|live| live.kind == Kind::ControllerRevision)
         .filter_map(|live| revision(live, owner))
         .collect();
-    let selected = cache
+    let traffic = cache
         .get(Kind::Service, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(owner))
-        .and_then(|live| Colour::parse(text(&live.json(), "/spec/selector/version")?));
+        .map(|live| live.json());
+    let selected =
+        traffic.as_ref().and_then(|service| Colour::parse(text(service, "/spec/selector/version")?));
+    let service_target = traffic.as_ref().and_then(target);
     let autoscaler_problem = cache
         .get(Kind::HorizontalPodAutoscaler, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(owner))
@@ -55,6 +60,8 @@ pub async fn observe(
         revisions,
         replicas_applied_by: surroundings.replicas_applied_by,
         autoscaler_problem,
+        service_target,
+        sidecar_image: surroundings.sidecar_image,
     })
 }
 
@@ -71,7 +78,9 @@ fn references(
         .filter_map(|revision| revision.data.pointer("/shape/secrets")?.as_object())
         .flat_map(|secrets| secrets.values())
         .filter_map(|key| Some((key["name"].as_str()?.to_string(), key["key"].as_str()?.to_string())));
-    asked.chain(running).collect()
+    let mounted =
+        check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
+    asked.chain(running).chain(mounted).collect()
 }
 
 /// The Deployments of a service.
@@ -140,6 +149,13 @@ fn autoscaler_problem(value: &Value) -> Option<String> {
     let expected = ["ScalingDisabled", "FailedGetResourceMetric"];
     let reason = broken["reason"].as_str().unwrap_or_default();
     (!expected.contains(&reason)).then(|| broken["message"].as_str().unwrap_or_default().to_string())
+}
+
+/// Where the `http` port of a Service sends requests.
+fn target(service: &Value) -> Option<u16> {
+    let ports = service.pointer("/spec/ports")?.as_array()?;
+    let http = ports.iter().find(|port| port["name"] == "http")?;
+    u16::try_from(http["targetPort"].as_u64()?).ok()
 }
 
 fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {

@@ -5,11 +5,13 @@ mod resolve;
 mod revision;
 mod rules;
 mod secrets;
+mod sidecar;
 mod valid;
 
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
-pub use secrets::{digest as secrets_digest, hold, references};
+pub use secrets::{digest as secrets_digest, hold, mounted, references};
+pub use sidecar::built_in as sidecar_resources;
 pub use valid::{Account, Budget, Scaling, Serving, Shape, Valid};
 
 use crate::api::VisiobookService;
@@ -39,6 +41,7 @@ pub fn validate(service: &VisiobookService, environment: &EnvironmentFact) -> Re
         Ok(environment) => environment,
         Err(refusal) => return Err(vec![refusal]),
     };
-    let refusals = rules::broken(name, &service.spec, &environment);
+    let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+    let refusals = rules::broken(name, namespace, &service.spec, &environment);
     if refusals.is_empty() { Ok(resolve::resolve(&service.spec, &environment)) } else { Err(refusals) }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
 
-use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid};
+use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid, sidecar};
 use crate::api::quantity::canonical;
 use crate::api::{
-    Autoscaling, DisruptionBudget, EnvironmentType, Gpu, VisiobookEnvironmentSpec, VisiobookServiceSpec,
+    Autoscaling, DisruptionBudget, EnvironmentType, Gpu, SidecarMode, VisiobookEnvironmentSpec,
+    VisiobookServiceSpec,
 };
 use crate::facts::EnvironmentFact;
 
@@ -101,6 +102,8 @@ pub fn said_resources(
 pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Valid {
     let (requests, limits) = said_resources(spec, environment);
     let defaults = environment.said.defaults.as_ref();
+    let sidecar = sidecar::merge(spec.sidecar.as_ref(), environment.said.sidecar.as_ref());
+    let proxies = sidecar.mode.unwrap_or_default() == SidecarMode::Proxy;
     let account = spec.service_account.as_ref();
     let mut image_pull_secrets: Vec<String> = spec
         .image_pull_secrets
@@ -134,6 +137,15 @@ pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> V
         config_files: spec.config_files.clone(),
         secrets: spec.secrets.clone(),
         config_map_key_refs: spec.config_map_key_refs.clone(),
+        depends_on: spec.depends_on.clone(),
+        trusted_proxies: environment
+            .said
+            .sidecar
+            .as_ref()
+            .filter(|_| proxies)
+            .map(|said| said.trusted_proxies.clone())
+            .unwrap_or_default(),
+        sidecar: (sidecar != Default::default()).then(|| Box::new(sidecar)),
         probes: passed_through(&spec.probes),
         service_account: account.and_then(|account| account.name.clone()),
         automount_token: account.and_then(|account| account.automount_token).unwrap_or(false),

@@ -3,21 +3,33 @@
 mod origin;
 mod pod;
 mod resources;
+mod sidecar;
 mod variables;
 
 pub(super) use variables::wrong_length;
 
 use super::Refusal;
 use super::resolve::EnvironmentRules;
-use crate::api::VisiobookServiceSpec;
+use crate::api::{SidecarMode, VisiobookServiceSpec};
 
 /// One rule: it looks at a resource under an environment and tells every way in which it is broken.
 type Rule = fn(&Subject<'_>, &mut Broken);
 
 struct Subject<'a> {
     name: &'a str,
+    namespace: &'a str,
     spec: &'a VisiobookServiceSpec,
     environment: &'a EnvironmentRules,
+}
+
+impl Subject<'_> {
+    fn says(&self, variable: &str) -> bool {
+        variables::sources(self.spec).iter().any(|(_, variables)| variables.contains(variable))
+    }
+
+    fn mode(&self) -> SidecarMode {
+        self.spec.sidecar.as_ref().and_then(|sidecar| sidecar.mode).unwrap_or_default()
+    }
 }
 
 #[derive(Default)]
@@ -29,7 +41,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 24] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -38,6 +50,7 @@ const RULES: [Rule; 17] = [
     variables::variable_names,
     variables::variables_once,
     variables::variables_reserved,
+    variables::metrics_port,
     variables::config_size,
     variables::literal_values,
     resources::quantities,
@@ -47,15 +60,22 @@ const RULES: [Rule; 17] = [
     resources::pace,
     pod::probes,
     pod::pod,
+    sidecar::mode,
+    sidecar::keys,
+    sidecar::routes,
+    sidecar::words,
+    sidecar::resources,
+    sidecar::dependencies,
 ];
 
 /// Every refusal, in order.
 pub(super) fn broken(
     name: &str,
+    namespace: &str,
     spec: &VisiobookServiceSpec,
     environment: &EnvironmentRules,
 ) -> Vec<Refusal> {
-    let subject = Subject { name, spec, environment };
+    let subject = Subject { name, namespace, spec, environment };
     let mut broken = Broken::default();
     for rule in RULES {
         rule(&subject, &mut broken);

@@ -4,18 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::wrong_length;
 use super::{Refusal, Shape};
-use crate::api::EnvironmentType;
+use crate::api::{EnvironmentType, KeyRef, Sidecar};
 use crate::facts::{SecretFact, SecretKey};
 
-/// Every key of a Secret that the pods of a shape read.
+/// Every key of a Secret that the pods of a shape read at their start: a new value replaces them.
 pub fn references(shape: &Shape) -> BTreeSet<SecretKey> {
     shape.secrets.values().map(|key| (key.name.clone(), key.key.clone())).collect()
+}
+
+/// The key of a Secret that is mounted for the sidecar alone, which reads it again: a new value replaces no pod.
+pub fn mounted(sidecar: Option<&Sidecar>) -> Option<&KeyRef> {
+    sidecar?.auth.as_ref()?.secret.as_ref()
 }
 
 /// What holds a shape back; empty if nothing does.
 pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Refusal> {
     let mut held = Vec::new();
-    for (variable, reference) in &shape.secrets {
+    let variables = shape
+        .secrets
+        .iter()
+        .map(|(variable, reference)| (variable.as_str(), format!("spec.secrets.{variable}"), reference));
+    // Whatever it is called there, it is what JWT_SECRET is.
+    let mounted = mounted(shape.sidecar.as_deref())
+        .map(|reference| ("JWT_SECRET", "spec.sidecar.auth.secret".to_string(), reference));
+    for (variable, field, reference) in variables.chain(mounted) {
         let told = match secrets.get(&(reference.name.clone(), reference.key.clone())) {
             None | Some(SecretFact::SecretMissing) => Some((
                 "secret-exists",
@@ -39,7 +51,7 @@ pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Ref
             Some(SecretFact::Present { .. }) => None,
         };
         if let Some((rule, message)) = told {
-            held.push(Refusal { rule, field: format!("spec.secrets.{variable}"), message });
+            held.push(Refusal { rule, field, message });
         }
     }
     held

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{
-    ConfigFiles, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType, Stack,
+    ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType,
+    Sidecar, SidecarMode, Stack,
 };
 
 /// A resource that may run.
@@ -79,6 +80,15 @@ pub struct Shape {
     /// Variables from other ConfigMaps.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config_map_key_refs: BTreeMap<String, KeyRef>,
+    /// Services that it calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// The sidecar, as resource or environment say; never its image, which a revision is stored with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<Box<Sidecar>>,
+    /// Proxies in front, as the environment says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
     /// Probes, as the resource words them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub probes: Value,
@@ -91,6 +101,19 @@ pub struct Shape {
     /// Pass-through, as the resource words it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub pod: Value,
+}
+
+impl Shape {
+    /// Whether there is a sidecar, and whether traffic passes through it.
+    pub fn mode(&self) -> SidecarMode {
+        self.sidecar.as_ref().and_then(|sidecar| sidecar.mode).unwrap_or_default()
+    }
+
+    /// Key of a Secret that the sidecar checks tokens with, mounted where it is set (D64).
+    pub fn token_key(&self) -> Option<&KeyRef> {
+        let auth = self.sidecar.as_ref()?.auth.as_ref()?;
+        auth.secret.as_ref().or_else(|| self.secrets.get("JWT_SECRET"))
+    }
 }
 
 /// Everything around the pods, with defaults filled in.

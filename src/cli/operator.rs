@@ -40,6 +40,10 @@ pub(super) struct Args {
     /// Milliseconds for which the events of a service are gathered.
     #[arg(long, env = "VISIOBOOK_DEBOUNCE_MS", default_value_t = 100, help_heading = "Work")]
     debounce_ms: u64,
+    /// Image of the sidecars, where the environment names no other. Default: that of the pod the operator runs in, or
+    /// outside of a cluster that of its release.
+    #[arg(long, env = "VISIOBOOK_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = "Work")]
+    sidecar_image: Option<String>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "VISIOBOOK_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", help_heading = "Telemetry")]
     admin_address: SocketAddr,
@@ -81,6 +85,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         concurrency: args.concurrency,
         debounce: Duration::from_millis(args.debounce_ms),
         metric_services: args.metric_services,
+        sidecar_image: args.sidecar_image,
         election,
     };
     // Two threads: the work is waiting for the API server.

@@ -4,11 +4,17 @@
 //! sidecar that does not know a rule must not start without it. A field added later is written only where it is
 //! used, so that a new operator goes on working with the sidecar of the previous release.
 
+mod defaults;
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use defaults::{
+    contract_port, first_version, log_backups, log_days, log_mebibytes, port, retries, version, yes,
+};
 
 /// Version of the document that this release writes and reads.
 pub const VERSION: u32 = 1;
@@ -345,7 +351,7 @@ pub struct Dependency {
     /// Where it is: the name of the variable that holds its URL.
     pub variable: String,
     /// Whether /ready waits for it (D09).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub critical: bool,
     /// Seconds it has to answer; none: 5, or 3 where critical (D07, D09).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -385,93 +391,4 @@ pub struct Drain {
     pub propagation_seconds: f64,
     /// Seconds that requests under way have after that (H03, X30).
     pub requests_seconds: f64,
-}
-
-fn version() -> u32 {
-    VERSION
-}
-
-fn first_version() -> String {
-    "1.0.0".into()
-}
-
-fn port() -> u16 {
-    super::SIDECAR_PORT
-}
-
-fn contract_port() -> u16 {
-    super::METRICS_PORT
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn retries() -> u32 {
-    2
-}
-
-fn log_mebibytes() -> u64 {
-    100
-}
-
-fn log_backups() -> u32 {
-    10
-}
-
-fn log_days() -> u32 {
-    30
-}
-
-impl Default for Application {
-    fn default() -> Self {
-        Application {
-            port: super::PORT,
-            protocol: Protocol::Http1,
-            connections: 512,
-            keep_alive_seconds: 4.0,
-            connect_seconds: 5.0,
-            metrics_path: Some(super::METRICS_PATH.into()),
-            metrics_port: None,
-            health_path: None,
-            memory_bytes: None,
-        }
-    }
-}
-
-impl Default for Logs {
-    fn default() -> Self {
-        Logs {
-            level: Level::Info,
-            format: Format::Json,
-            sample_rate: 1.0,
-            slow_milliseconds: 1000,
-            file: None,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            head_seconds: 10.0,
-            read_seconds: 30.0,
-            write_seconds: 30.0,
-            idle_seconds: 60.0,
-            head_bytes: 1 << 20,
-            connections: 10_000,
-        }
-    }
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Breaker { failures: 5, open_seconds: 30.0 }
-    }
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Drain { propagation_seconds: 5.0, requests_seconds: 30.0 }
-    }
 }

@@ -48,6 +48,8 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) backoff: Backoff,
+    /// The image of sidecars.
+    sidecar_image: String,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
@@ -65,6 +67,7 @@ impl Context {
         secrets: Secrets,
         recorder: Recorder,
         metrics: Arc<Metrics>,
+        sidecar_image: String,
     ) -> Context {
         Context {
             writer,
@@ -73,6 +76,7 @@ impl Context {
             recorder,
             metrics,
             backoff: Backoff::default(),
+            sidecar_image,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
@@ -191,6 +195,7 @@ impl Context {
         Some(Surroundings {
             environment,
             replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
+            sidecar_image: self.sidecar_image.clone(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod context;
+mod image;
 pub mod leader;
 mod reconcile;
 mod replicas;
@@ -36,6 +37,8 @@ pub struct Config {
     pub debounce: Duration,
     /// Services with condition gauges of their own.
     pub metric_services: usize,
+    /// Image of sidecars; `None` for that of the pod the operator runs in.
+    pub sidecar_image: Option<String>,
     /// The election it takes part in; it names the operator's own namespace and its identity.
     pub election: leader::Config,
 }
@@ -55,6 +58,11 @@ pub enum Error {
     /// The digest key cannot be read or made.
     #[error("the Secret that keys the digests of secrets cannot be read or made: {0}")]
     DigestKey(#[source] Box<kube::Error>),
+    /// The operator's own pod cannot be read.
+    #[error(
+        "cannot read the operator's own pod, whose image the sidecars run: grant get on pods, or set VISIOBOOK_IMAGE: {0}"
+    )]
+    Image(#[source] Box<kube::Error>),
 }
 
 /// Run until `stop` fires. The lease is released on the way out.
@@ -70,7 +78,17 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
     let end = CancellationToken::new();
     let serving = tokio::spawn(admin.serve(config.admin_address, end.clone()));
 
-    let key = keep_asking_for_key(&client, &config, &stop).await?;
+    let key =
+        keep_asking("digest key", &stop, || DigestKey::ensure(client.clone(), &config.election.namespace))
+            .await
+            .map_err(Error::DigestKey)?;
+    let sidecar_image = match &config.sidecar_image {
+        Some(image) => image.clone(),
+        None => keep_asking("image of its own pod", &stop, || image::of_pod(&client, &config.election))
+            .await
+            .map_err(Error::Image)?,
+    };
+    tracing::info!(sidecar_image, "sidecars run this image");
     let index = Arc::new(SecretIndex::default());
     let cache = Arc::new(Cache::default());
 
@@ -92,6 +110,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         Secrets::new(client.clone(), key, index.clone()),
         Recorder::new(client.clone(), reporter),
         metrics.clone(),
+        sidecar_image,
     ));
     let watching = watches::start(&client, &config, &context, &index, &stop);
 
@@ -159,22 +178,23 @@ async fn lead(
     futures::future::join_all(controllers).await;
 }
 
-async fn keep_asking_for_key(
-    client: &kube::Client,
-    config: &Config,
+/// Ask the API server until it answers, for a while.
+async fn keep_asking<T, A: Future<Output = Result<T, kube::Error>>>(
+    what: &str,
     stop: &CancellationToken,
-) -> Result<DigestKey, Error> {
+    ask: impl Fn() -> A,
+) -> Result<T, Box<kube::Error>> {
     let mut tries = 0;
     loop {
-        let error = match DigestKey::ensure(client.clone(), &config.election.namespace).await {
-            Ok(key) => return Ok(key),
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         tries += 1;
         if tries >= 10 || stop.is_cancelled() {
-            return Err(Error::DigestKey(Box::new(error)));
+            return Err(Box::new(error));
         }
-        tracing::warn!(%error, "cannot read the digest key yet");
+        tracing::warn!(%error, what, "cannot be read yet");
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }

@@ -21,6 +21,7 @@ use crate::api::VisiobookEnvironment;
 use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::apply::{Live, SecretIndex, Seen, resource};
+use crate::check;
 
 /// Objects that one list request may answer with: bounds the memory of a re-list.
 const PAGE: u32 = 100;
@@ -198,8 +199,9 @@ async fn secrets(
     let api: Api<PartialObjectMeta<Secret>> = api(&client, &scope);
     let concern = |namespace: &str, name: &str| {
         context.trigger_where(|service| {
+            let mounted = check::mounted(service.spec.sidecar.as_ref());
             service.namespace().as_deref() == Some(namespace)
-                && service.spec.secrets.values().any(|reference| reference.name == name)
+                && service.spec.secrets.values().chain(mounted).any(|reference| reference.name == name)
         });
     };
     let mut listed = BTreeSet::new();

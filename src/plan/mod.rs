@@ -10,6 +10,7 @@ mod config;
 mod deployment;
 mod history;
 mod service;
+mod sidecar;
 mod template;
 mod variables;
 
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use crate::api::kinds::Kind;
 use crate::api::{GROUP, names};
 use crate::check::{Serving, Shape};
-use crate::facts::Facts;
+use crate::facts::{EnvironmentFact, Facts};
 use crate::rollout::{Decision, Stored, Wanted};
 
 /// The resource that children belong to.
@@ -72,11 +73,11 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         plan.objects.extend(account::build(&site, serving));
     }
     if let Some(revision) = revision {
-        let rendered = render(owner, revision);
+        let rendered = render(owner, revision, facts);
         plan.objects.push(config::build(&site, &rendered));
         plan.objects.push(history::build(&site, revision, &rendered, serving));
         if let Some(serving) = serving {
-            plan.objects.extend(service::build(&site, serving, revision));
+            plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
             plan.objects.extend(budget::build(&site, serving));
         }
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
@@ -105,13 +106,23 @@ fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
 }
 
 /// A revision's template and config: as stored, or rendered now, for the first and only time.
-fn render(owner: &Owner, revision: &Wanted) -> Stored {
+fn render(owner: &Owner, revision: &Wanted, facts: &Facts) -> Stored {
     revision.stored.clone().unwrap_or_else(|| {
         let shape: &Shape = &revision.shape;
         let config = config::content(shape);
-        let template = template::render(&owner.name, shape, &config);
+        let template = template::render(&owner.name, shape, &config, sidecar_image(facts));
         Stored { shape: shape.clone(), template, config, number: revision.number }
     })
+}
+
+/// The image of a sidecar that is rendered now. It is no part of the revision: a new one comes with the next release
+/// of each service.
+fn sidecar_image(facts: &Facts) -> &str {
+    let environment = match &facts.environment {
+        EnvironmentFact::Governed { spec, .. } => spec.sidecar.as_ref(),
+        _ => None,
+    };
+    environment.and_then(|environment| environment.image.as_deref()).unwrap_or(&facts.sidecar_image)
 }
 
 impl Planned {

@@ -2,24 +2,26 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{config, merge, variables};
-use crate::api::{PullPolicy, names};
+use super::{config, merge, sidecar, variables};
+use crate::api::quantity::Quantity;
+use crate::api::{PullPolicy, SidecarMode, names};
 use crate::check::{Shape, built_in_resources};
 use crate::contract;
 
 /// Resource that GPUs are offered as, unless the service names another (B07).
 const GPU: &str = "nvidia.com/gpu";
 
-pub(super) fn render(service: &str, shape: &Shape, config: &Value) -> Value {
+pub(super) fn render(service: &str, shape: &Shape, config: &Value, sidecar_image: &str) -> Value {
     let config_name = config::name(service, config);
     let pod = &shape.pod;
+    let environment = variables::environment(service, shape, &config_name);
     let mut spec = json!({
         "serviceAccountName": shape.service_account.as_deref().unwrap_or(service),
         "automountServiceAccountToken": shape.automount_token,
         // Kubernetes would add a variable for every Service of the namespace.
         "enableServiceLinks": false,
         "restartPolicy": "Always",
-        "terminationGracePeriodSeconds": contract::GRACE_SECONDS,
+        "terminationGracePeriodSeconds": sidecar::grace_seconds(shape),
         "securityContext": {
             "fsGroup": contract::UID,
             "runAsNonRoot": true,
@@ -27,9 +29,12 @@ pub(super) fn render(service: &str, shape: &Shape, config: &Value) -> Value {
             "seccompProfile": { "type": "RuntimeDefault" },
         },
         "affinity": apart(service),
-        "containers": [container(service, shape, &config_name)],
+        "containers": [container(shape, &environment)],
         "volumes": volumes(shape, &config_name),
     });
+    if shape.mode() != SidecarMode::Off {
+        spec["initContainers"] = json!([sidecar::container(service, shape, sidecar_image, &environment)]);
+    }
     if !shape.image_pull_secrets.is_empty() {
         spec["imagePullSecrets"] =
             shape.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
@@ -40,7 +45,6 @@ pub(super) fn render(service: &str, shape: &Shape, config: &Value) -> Value {
         "topologySpreadConstraints",
         "priorityClassName",
         "runtimeClassName",
-        "terminationGracePeriodSeconds",
         "hostAliases",
         "dnsConfig",
     ] {
@@ -98,8 +102,9 @@ fn apart(service: &str) -> Value {
     }] } })
 }
 
-fn container(service: &str, shape: &Shape, config_name: &str) -> Value {
+fn container(shape: &Shape, environment: &[Value]) -> Value {
     let port = variables::port(shape);
+    let mode = shape.mode();
     let policy = match shape.image_pull_policy.unwrap_or_default() {
         PullPolicy::IfNotPresent => "IfNotPresent",
         PullPolicy::Always => "Always",
@@ -109,11 +114,7 @@ fn container(service: &str, shape: &Shape, config_name: &str) -> Value {
         "name": "app",
         "image": shape.image,
         "imagePullPolicy": policy,
-        "ports": [
-            { "name": "http", "containerPort": port, "protocol": "TCP" },
-            { "name": "metrics", "containerPort": contract::METRICS_PORT, "protocol": "TCP" },
-        ],
-        "env": variables::environment(service, shape, config_name),
+        "env": environment,
         "resources": resources(shape),
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -124,6 +125,17 @@ fn container(service: &str, shape: &Shape, config_name: &str) -> Value {
         },
         "volumeMounts": mounts(shape),
     });
+    let ports = [
+        (mode != SidecarMode::Proxy).then(|| named_port("http", port)),
+        (mode == SidecarMode::Off).then(|| named_port("metrics", contract::METRICS_PORT)),
+    ];
+    let ports: Vec<Value> = ports.into_iter().flatten().collect();
+    if !ports.is_empty() {
+        container["ports"] = ports.into();
+    }
+    if let Some(hook) = pre_stop(shape) {
+        container["lifecycle"] = json!({ "preStop": hook });
+    }
     if !shape.command.is_empty() {
         container["command"] = json!(shape.command);
     }
@@ -133,20 +145,80 @@ fn container(service: &str, shape: &Shape, config_name: &str) -> Value {
     if let Some(context) = shape.pod.get("containerSecurityContext") {
         merge(&mut container["securityContext"], context.clone());
     }
+    // What the kubelet asks looks at no dependency unless it is told to (X11).
+    let deep = shape.probes.get("deep") == Some(&Value::Bool(true));
+    let (live, ready, asked) = match (mode, deep) {
+        (SidecarMode::Off, _) => (contract::HEALTH_PATH, contract::READY_PATH, port),
+        (_, true) => (contract::HEALTH_PATH, contract::READY_PATH, contract::METRICS_PORT),
+        (_, false) => (contract::ALIVE_PATH, contract::ALIVE_PATH, contract::METRICS_PORT),
+    };
     // A07 and A08: first after, every, time to answer.
     for (field, path, timing) in [
-        ("liveness", Some(contract::HEALTH_PATH), (30, 10, 5)),
-        ("readiness", Some(contract::READY_PATH), (5, 5, 3)),
+        ("liveness", Some(live), (30, 10, 5)),
+        ("readiness", Some(ready), (5, 5, 3)),
         ("startup", None, (0, 10, 5)),
     ] {
-        if let Some(probe) = probe(shape.probes.get(field), path, port, timing) {
+        let action = path.map(|path| json!({ "path": path, "port": asked, "scheme": "HTTP" }));
+        if let Some(mut probe) = probe(shape.probes.get(field), action, timing) {
+            number_ports(&mut probe, shape);
             container[format!("{field}Probe")] = probe;
         }
     }
     container
 }
 
-fn probe(said: Option<&Value>, path: Option<&str>, port: u16, timing: (i64, i64, i64)) -> Option<Value> {
+/// A port of a container.
+pub(super) fn named_port(name: &str, port: u16) -> Value {
+    json!({ "name": name, "containerPort": port, "protocol": "TCP" })
+}
+
+/// What the application's container does before it is told to stop: the service's own word, else behind a sidecar it
+/// waits until that has drained, and beside one until nobody sends it anything new.
+fn pre_stop(shape: &Shape) -> Option<Value> {
+    match shape.pod.get("preStop") {
+        Some(hook) => {
+            let mut hook = hook.clone();
+            write_defaults(&mut hook);
+            number_ports(&mut hook, shape);
+            Some(hook)
+        }
+        None => match shape.mode() {
+            SidecarMode::Proxy => {
+                let path = contract::DRAINED_PATH;
+                Some(json!({ "httpGet": { "path": path, "port": contract::METRICS_PORT, "scheme": "HTTP" } }))
+            }
+            SidecarMode::Observe => {
+                Some(json!({ "sleep": { "seconds": sidecar::propagation_seconds(shape) } }))
+            }
+            SidecarMode::Off => None,
+        },
+    }
+}
+
+/// The kubelet knows the names of a container's own ports only, and beside a sidecar those are the sidecar's.
+fn number_ports(asked: &mut Value, shape: &Shape) {
+    if shape.mode() == SidecarMode::Off {
+        return;
+    }
+    for action in ["httpGet", "tcpSocket"] {
+        let Some(port) = asked.get_mut(action).and_then(|action| action.get_mut("port")) else { continue };
+        match port.as_str() {
+            Some("http") => *port = variables::port(shape).into(),
+            Some("metrics") => *port = contract::METRICS_PORT.into(),
+            _ => {}
+        }
+    }
+}
+
+/// What the API server writes into an HTTP request that leaves it out.
+fn write_defaults(asked: &mut Value) {
+    if let Some(get) = asked.get_mut("httpGet").and_then(Value::as_object_mut) {
+        get.entry("scheme").or_insert("HTTP".into());
+        get.entry("path").or_insert("/".into());
+    }
+}
+
+fn probe(said: Option<&Value>, default: Option<Value>, timing: (i64, i64, i64)) -> Option<Value> {
     let said = said.and_then(Value::as_object).cloned().unwrap_or_default();
     if said.get("enabled") == Some(&Value::Bool(false)) {
         return None;
@@ -157,17 +229,20 @@ fn probe(said: Option<&Value>, path: Option<&str>, port: u16, timing: (i64, i64,
         probe["initialDelaySeconds"] = delay.into();
     }
     let asks = ["httpGet", "tcpSocket", "exec", "grpc"].iter().any(|action| said.contains_key(*action));
-    match (asks, path) {
+    match (asks, default) {
         (true, _) => {}
-        (false, Some(path)) => probe["httpGet"] = json!({ "path": path, "port": port, "scheme": "HTTP" }),
+        (false, Some(action)) => probe["httpGet"] = action,
         (false, None) => return None,
     }
     merge(&mut probe, said.into_iter().filter(|(key, _)| key != "enabled").collect());
-    if let Some(get) = probe.get_mut("httpGet").and_then(Value::as_object_mut) {
-        get.entry("scheme").or_insert("HTTP".into());
-        get.entry("path").or_insert("/".into());
-    }
+    write_defaults(&mut probe);
     Some(probe)
+}
+
+/// Bytes of memory that the application may use.
+pub(super) fn memory_bytes(shape: &Shape) -> Option<u64> {
+    let memory = resources(shape)["limits"]["memory"].as_str()?.to_string();
+    Quantity::parse(&memory).ok()?.whole()
 }
 
 fn resources(shape: &Shape) -> Value {
@@ -192,6 +267,7 @@ fn volumes(shape: &Shape, config_name: &str) -> Vec<Value> {
             "configMap": { "name": config_name, "items": items, "defaultMode": 0o644 },
         }));
     }
+    volumes.extend(sidecar::volumes(shape));
     volumes.extend(shape.pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default());
     volumes
 }

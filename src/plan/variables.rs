@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::api::{EnvironmentType, LogLevel, Profile, Stack};
+use crate::api::{Dependency, EnvironmentType, LogLevel, Profile, SidecarMode, Stack};
 use crate::check::{Shape, image};
 use crate::contract;
 
@@ -18,6 +18,11 @@ pub(super) fn configured(shape: &Shape) -> BTreeMap<String, String> {
     let mut variables: BTreeMap<String, String> = contract
         .into_iter()
         .filter(|(variable, _)| !says(shape, variable))
+        // Beside a sidecar that port is taken (L09).
+        .filter(|(variable, _)| *variable != "PROMETHEUS_PORT" || shape.mode() == SidecarMode::Off)
+        .filter(|(variable, _)| {
+            !shape.depends_on.iter().any(|other| is_placed(other) && url_variable(other) == *variable)
+        })
         .map(|(variable, value)| (variable.to_string(), value))
         .collect();
     variables.extend(shape.config.clone());
@@ -30,6 +35,13 @@ pub(super) fn environment(service: &str, shape: &Shape, config_name: &str) -> Ve
     for (variable, value) in defaults(service, shape) {
         if !says(shape, variable) {
             variables.insert(variable.into(), json!({ "name": variable, "value": value }));
+        }
+    }
+    for dependency in &shape.depends_on {
+        let variable = url_variable(dependency);
+        if !says(shape, &variable) {
+            let entry = json!({ "name": variable, "value": url(dependency) });
+            variables.insert(variable, entry);
         }
     }
     for (variable, value) in &shape.env {
@@ -59,8 +71,40 @@ pub(super) fn environment(service: &str, shape: &Shape, config_name: &str) -> Ve
     variables.into_values().collect()
 }
 
+/// The variable that holds a dependency's URL (D09).
+pub(super) fn url_variable(dependency: &Dependency) -> String {
+    format!("{}_URL", dependency.name.to_uppercase().replace('-', "_"))
+}
+
+/// Where a dependency is, from what the resource says alone: what is watched must not change a revision.
+fn url(dependency: &Dependency) -> String {
+    let port = dependency.port.unwrap_or(80);
+    match &dependency.namespace {
+        Some(namespace) => format!("http://{}.{namespace}:{port}", dependency.name),
+        None => format!("http://{}:{port}", dependency.name),
+    }
+}
+
+/// Whether the resource says where a dependency is: then the contract's own place for it (X52) does not count.
+fn is_placed(dependency: &Dependency) -> bool {
+    dependency.namespace.is_some() || dependency.port.is_some()
+}
+
+/// Level of the application's logs, as the environment says (X45).
+pub(super) fn log_level(shape: &Shape) -> LogLevel {
+    shape.log_level.unwrap_or(match shape.environment {
+        EnvironmentType::Development => LogLevel::Debug,
+        EnvironmentType::Staging | EnvironmentType::Production => LogLevel::Info,
+    })
+}
+
+/// Format of logs (D33).
+pub(super) fn log_format(shape: &Shape) -> &'static str {
+    if shape.environment == EnvironmentType::Development { "text" } else { "json" }
+}
+
 /// Whether the resource itself defines a variable.
-fn says(shape: &Shape, variable: &str) -> bool {
+pub(super) fn says(shape: &Shape, variable: &str) -> bool {
     shape.env.contains_key(variable)
         || shape.config.contains_key(variable)
         || shape.secrets.contains_key(variable)
@@ -83,17 +127,13 @@ fn defaults(service: &str, shape: &Shape) -> Vec<(&'static str, String)> {
         EnvironmentType::Staging => staging.to_string(),
         EnvironmentType::Production => production.to_string(),
     };
-    let level = shape.log_level.unwrap_or(match environment {
-        EnvironmentType::Development => LogLevel::Debug,
-        EnvironmentType::Staging | EnvironmentType::Production => LogLevel::Info,
-    });
     let mut variables = vec![
         ("SERVICE_NAME", service.to_string()),
         ("SERVICE_VERSION", image::version(&shape.image)),
         ("ENVIRONMENT", environment.as_str().to_string()),
         ("PORT", port(shape).to_string()),
-        ("LOG_LEVEL", level.as_str().to_string()),
-        ("LOG_FORMAT", by_type("text", "json", "json")),
+        ("LOG_LEVEL", log_level(shape).as_str().to_string()),
+        ("LOG_FORMAT", log_format(shape).to_string()),
         ("LOG_OUTPUT", "stdout".to_string()),
         ("SHUTDOWN_TIMEOUT", format!("{}s", contract::SHUTDOWN_SECONDS)),
     ];

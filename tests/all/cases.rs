@@ -10,6 +10,9 @@ use visiobook::facts::{EnvironmentFact, Facts, SecretFact};
 use visiobook::plan::{self, Owner, Plan};
 use visiobook::rollout::{self, Decision};
 
+/// The image of the operator that the tests on a cluster install.
+pub const SIDECAR_IMAGE: &str = "ghcr.io/visiobook/visiobook:dev";
+
 /// A resource in its environment.
 pub struct Case {
     pub service: VisiobookService,
@@ -35,11 +38,13 @@ impl Case {
 
     /// What a first pass sees: every secret there, nothing made yet.
     pub fn facts(&self) -> Facts {
+        let mounted = check::mounted(self.service.spec.sidecar.as_ref());
         let secrets: BTreeMap<_, _> = self
             .service
             .spec
             .secrets
             .values()
+            .chain(mounted)
             .map(|key| {
                 (
                     (key.name.clone(), key.key.clone()),
@@ -47,7 +52,12 @@ impl Case {
                 )
             })
             .collect();
-        Facts { environment: self.environment.clone(), secrets, ..Facts::default() }
+        Facts {
+            environment: self.environment.clone(),
+            secrets,
+            sidecar_image: SIDECAR_IMAGE.into(),
+            ..Facts::default()
+        }
     }
 
     pub fn decide(&self) -> Decision {

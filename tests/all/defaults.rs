@@ -9,17 +9,27 @@ use crate::cases::Case;
 struct Planned(Vec<Value>);
 
 fn plan(spec: Value, type_: &str) -> Planned {
+    plan_under(spec, json!({ "type": type_ }))
+}
+
+fn case(spec: Value, environment: Value) -> Case {
     let mut said = json!({ "image": "ghcr.io/visiobook/users:1.0" });
     visiobook::plan::merge(&mut said, spec);
     let service = json!({
         "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
         "metadata": { "name": "users", "namespace": "test" }, "spec": said,
     });
-    let environment = serde_json::from_value(json!({ "type": type_ })).unwrap();
-    let case = Case {
+    Case {
         service: serde_json::from_value(service).unwrap(),
-        environment: EnvironmentFact::Governed { name: type_.into(), spec: environment },
-    };
+        environment: EnvironmentFact::Governed {
+            name: "any".into(),
+            spec: serde_json::from_value(environment).unwrap(),
+        },
+    }
+}
+
+fn plan_under(spec: Value, environment: Value) -> Planned {
+    let case = case(spec, environment);
     assert_eq!(case.verdict().err(), None);
     Planned(case.plan().objects.into_iter().map(|planned| planned.object).collect())
 }
@@ -40,6 +50,16 @@ impl Planned {
 
     fn pod(&self, path: &str) -> Value {
         self.get("Deployment", &format!("/spec/template/spec{path}"))
+    }
+
+    fn sidecar(&self, path: &str) -> Value {
+        self.pod(&format!("/initContainers/0{path}"))
+    }
+
+    /// What the sidecar is told.
+    fn settings(&self) -> Value {
+        let written = self.sidecar("/env/0/value");
+        serde_json::from_str(written.as_str().expect("settings")).expect("JSON")
     }
 
     fn app(&self, path: &str) -> Value {
@@ -65,24 +85,51 @@ fn resources_follow_the_environment_and_a_part_left_out_keeps_its_default() {
 }
 
 #[test]
-fn probes_ask_health_and_ready_at_the_pace_of_the_chart() {
-    for (spec, port) in
-        [(json!({}), 8080), (json!({ "stack": "python" }), 8000), (json!({ "port": 3000 }), 3000)]
-    {
+fn probes_ask_the_sidecar_for_the_application_alone_at_the_pace_of_the_chart() {
+    let python = json!({ "stack": "python" });
+    let deep = json!({ "probes": { "deep": true } });
+    let off = json!({ "sidecar": { "mode": "Off" }, "port": 3000 });
+    let observe = json!({ "sidecar": { "mode": "Observe" } });
+    for (spec, live, ready, port) in [
+        (json!({}), "/alive", "/alive", 9090),
+        (python, "/alive", "/alive", 9090),
+        (observe, "/alive", "/alive", 9090),
+        (deep, "/health", "/ready", 9090),
+        (off, "/health", "/ready", 3000),
+    ] {
         let planned = plan(spec, "production");
         let get = |path: &str| json!({ "path": path, "port": port, "scheme": "HTTP" });
         let liveness = json!({
-            "httpGet": get("/health"), "initialDelaySeconds": 30, "periodSeconds": 10, "timeoutSeconds": 5,
+            "httpGet": get(live), "initialDelaySeconds": 30, "periodSeconds": 10, "timeoutSeconds": 5,
             "failureThreshold": 3, "successThreshold": 1,
         });
         let readiness = json!({
-            "httpGet": get("/ready"), "initialDelaySeconds": 5, "periodSeconds": 5, "timeoutSeconds": 3,
+            "httpGet": get(ready), "initialDelaySeconds": 5, "periodSeconds": 5, "timeoutSeconds": 3,
             "failureThreshold": 3, "successThreshold": 1,
         });
         assert_eq!(planned.app("/livenessProbe"), liveness);
         assert_eq!(planned.app("/readinessProbe"), readiness);
         assert_eq!(planned.app("/startupProbe"), Value::Null);
     }
+}
+
+#[test]
+fn a_probe_that_is_worded_asks_the_application_itself() {
+    let get = |port: Value| json!({ "httpGet": { "path": "/healthz", "port": port } });
+    let planned = plan(
+        json!({ "probes": { "liveness": get(json!("http")), "readiness": get(json!(8081)) } }),
+        "production",
+    );
+    assert_eq!(
+        planned.app("/livenessProbe/httpGet"),
+        json!({ "path": "/healthz", "port": 8080, "scheme": "HTTP" })
+    );
+    assert_eq!(planned.app("/readinessProbe/httpGet/port"), 8081);
+    let off = plan(
+        json!({ "sidecar": { "mode": "Off" }, "probes": { "liveness": get(json!("http")) } }),
+        "production",
+    );
+    assert_eq!(off.app("/livenessProbe/httpGet/port"), "http");
 }
 
 #[test]
@@ -129,23 +176,31 @@ fn sizes_and_pace_are_those_of_the_chart() {
 
 #[test]
 fn the_service_has_http_and_metrics_and_targets_numbers() {
-    let planned =
-        plan(json!({ "stack": "python", "service": { "annotations": { "a": "b" } } }), "production");
-    let ports = json!([
-        { "name": "http", "port": 80, "targetPort": 8000, "protocol": "TCP" },
-        { "name": "metrics", "port": 9090, "targetPort": 9090, "protocol": "TCP" },
-    ]);
-    assert_eq!(planned.get("Service", "/spec/ports"), ports);
-    assert_eq!(planned.get("Service", "/spec/type"), "ClusterIP");
-    assert_eq!(planned.get("Service", "/metadata/annotations"), json!({ "a": "b" }));
-    let container = json!([
-        { "name": "http", "containerPort": 8000, "protocol": "TCP" },
-        { "name": "metrics", "containerPort": 9090, "protocol": "TCP" },
-    ]);
-    assert_eq!(planned.app("/ports"), container);
+    let http = |port: u16| json!({ "name": "http", "containerPort": port, "protocol": "TCP" });
+    let metrics = json!({ "name": "metrics", "containerPort": 9090, "protocol": "TCP" });
+    for (mode, target, of_sidecar, of_application) in [
+        ("Proxy", 15080, json!([http(15080), metrics]), Value::Null),
+        ("Observe", 8000, json!([metrics]), json!([http(8000)])),
+        ("Off", 8000, Value::Null, json!([http(8000), metrics])),
+    ] {
+        let said = json!({ "stack": "python", "service": { "annotations": { "a": "b" } }, "sidecar": { "mode": mode } });
+        let planned = plan(said, "production");
+        let ports = json!([
+            { "name": "http", "port": 80, "targetPort": target, "protocol": "TCP" },
+            { "name": "metrics", "port": 9090, "targetPort": 9090, "protocol": "TCP" },
+        ]);
+        assert_eq!(planned.get("Service", "/spec/ports"), ports, "{mode}");
+        assert_eq!(planned.get("Service", "/spec/type"), "ClusterIP");
+        assert_eq!(planned.get("Service", "/metadata/annotations"), json!({ "a": "b" }));
+        assert_eq!(planned.sidecar("/ports"), of_sidecar, "{mode}");
+        assert_eq!(planned.app("/ports"), of_application, "{mode}");
+    }
+    assert_eq!(plan(json!({}), "production").get("Service", "/spec/ports/0/targetPort"), 15080);
     // The gateway is called on 8080 (X12).
     let gateway = plan(json!({ "service": { "port": 8080 } }), "production");
     assert_eq!(gateway.get("Service", "/spec/ports/0/port"), 8080);
+    let grpc = plan(json!({ "sidecar": { "protocol": "HTTP2" } }), "production");
+    assert_eq!(grpc.get("Service", "/spec/ports/0/appProtocol"), "kubernetes.io/h2c");
 }
 
 #[test]
@@ -264,6 +319,27 @@ fn a_pod_has_time_to_stop() {
     let timeout =
         variables.as_array().unwrap().iter().find(|variable| variable["name"] == "SHUTDOWN_TIMEOUT");
     assert_eq!(timeout.unwrap()["value"], "30s");
+    let drained = json!({ "httpGet": { "path": "/drained", "port": 9090, "scheme": "HTTP" } });
+    assert_eq!(planned.app("/lifecycle/preStop"), drained, "the application ends once its requests have");
+    let observe = plan(json!({ "sidecar": { "mode": "Observe" } }), "production");
+    assert_eq!(observe.app("/lifecycle/preStop"), json!({ "sleep": { "seconds": 5 } }));
+    let drain = json!({ "exec": { "command": ["/visiobook", "sidecar", "drain"] } });
+    assert_eq!(planned.sidecar("/lifecycle/preStop"), drain);
+
+    let long = plan(json!({ "sidecar": { "drainSeconds": 120 } }), "production");
+    assert_eq!(long.pod("/terminationGracePeriodSeconds"), 135);
+    assert_eq!(long.settings()["drain"], json!({ "requestsSeconds": 120.0 }));
+    let hook = json!({ "httpGet": { "port": "http" } });
+    let own = plan(json!({ "pod": { "terminationGracePeriodSeconds": 6, "preStop": hook } }), "production");
+    assert_eq!(own.pod("/terminationGracePeriodSeconds"), 6);
+    assert_eq!(
+        own.app("/lifecycle/preStop"),
+        json!({ "httpGet": { "path": "/", "port": 8080, "scheme": "HTTP" } })
+    );
+    // The kubelet refuses a sleep that is longer than the grace period.
+    assert_eq!(own.settings()["drain"], json!({ "propagationSeconds": 3.0, "requestsSeconds": 1.0 }));
+    let off = plan(json!({ "sidecar": { "mode": "Off" } }), "production");
+    assert_eq!((off.app("/lifecycle"), off.pod("/terminationGracePeriodSeconds")), (Value::Null, 45.into()));
 }
 
 #[test]

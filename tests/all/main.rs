@@ -12,5 +12,6 @@ mod refusals;
 mod requirements;
 mod revision;
 mod rooms;
+mod sidecar;
 mod specs;
 mod variables;

@@ -44,8 +44,8 @@ fn plan(service: &VisiobookService, facts: &Facts) -> Plan {
 /// What a first pass sees, with every secret there.
 fn first(service: &VisiobookService, environment: &EnvironmentFact) -> Facts {
     let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
-    let secrets =
-        service.spec.secrets.values().map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
+    let keys = service.spec.secrets.values().chain(check::mounted(service.spec.sidecar.as_ref()));
+    let secrets = keys.map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
     Facts { environment: environment.clone(), secrets, ..Facts::default() }
 }
 
@@ -62,6 +62,10 @@ fn after(plan: &Plan, mut facts: Facts) -> Facts {
                 data: planned.object["data"].clone(),
                 serving: annotation("platform.visiobook.com/serving"),
             }),
+            "Service" if planned.object["spec"]["ports"].is_array() => {
+                let target = planned.object["spec"]["ports"][0]["targetPort"].as_u64().expect("a number");
+                facts.service_target = u16::try_from(target).ok();
+            }
             "Deployment" => {
                 let fact = DeploymentFact {
                     revision,

@@ -178,6 +178,174 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "mount-once",
             "spec.pod.volumeMounts[mountPath=/tmp]",
         ),
+        (with(json!({ "port": 15080 })), "development", "port-once", "spec.port"),
+        (
+            with(json!({ "env": { "PROMETHEUS_PORT": "9090" } })),
+            "development",
+            "port-once",
+            "spec.env.PROMETHEUS_PORT",
+        ),
+        (
+            with(json!({ "pod": { "volumes": [{ "name": "sidecar-jwt", "emptyDir": {} }] } })),
+            "development",
+            "volume-reserved",
+            "spec.pod.volumes[name=sidecar-jwt]",
+        ),
+        (with(json!({ "pod": { "preStop": {} } })), "development", "pre-stop-action", "spec.pod.preStop"),
+        (
+            with(json!({ "pod": { "preStop": { "sleep": { "seconds": 60 } } } })),
+            "development",
+            "pre-stop-sleep",
+            "spec.pod.preStop.sleep.seconds",
+        ),
+        (
+            with(json!({ "sidecar": { "mode": "Off" }, "probes": { "deep": true } })),
+            "development",
+            "probe-deep",
+            "spec.probes.deep",
+        ),
+        (
+            with(json!({ "sidecar": { "mode": "Off", "drainSeconds": 5 } })),
+            "development",
+            "sidecar-off",
+            "spec.sidecar.mode",
+        ),
+        (
+            with(json!({ "sidecar": { "mode": "Observe", "auth": { "jwks": "https://l/jwks" } } })),
+            "development",
+            "sidecar-mode",
+            "spec.sidecar.auth",
+        ),
+        (
+            with(json!({ "sidecar": { "routes": [format!("/{}", "a".repeat(70_000))] } })),
+            "development",
+            "sidecar-size",
+            "spec.sidecar",
+        ),
+        (with(json!({ "sidecar": { "auth": {} } })), "development", "auth-key", "spec.sidecar.auth"),
+        (
+            with(json!({ "sidecar": { "auth": { "jwks": "/etc/jwks" } } })),
+            "development",
+            "url",
+            "spec.sidecar.auth.jwks",
+        ),
+        (
+            with(json!({ "sidecar": { "csrf": { "cookie": "session" } } })),
+            "development",
+            "csrf-key",
+            "spec.sidecar.csrf",
+        ),
+        (
+            with(json!({ "sidecar": { "csrf": {} } })),
+            "development",
+            "csrf-cookie",
+            "spec.sidecar.csrf.cookie",
+        ),
+        (
+            with(json!({ "sidecar": { "csrf": { "cookie": "a b" } } })),
+            "development",
+            "cookie-name",
+            "spec.sidecar.csrf.cookie",
+        ),
+        (
+            with(json!({ "sidecar": { "routes": ["/users/{id}", "/users/{name}"] } })),
+            "development",
+            "route-template",
+            "spec.sidecar.routes[1]",
+        ),
+        (
+            with(json!({ "sidecar": { "routes": ["get /users"] } })),
+            "development",
+            "route-template",
+            "spec.sidecar.routes[0]",
+        ),
+        (
+            with(json!({ "sidecar": { "auth": { "jwks": "https://l/jwks", "publicRoutes": ["users"] } } })),
+            "development",
+            "route-template",
+            "spec.sidecar.auth.publicRoutes[0]",
+        ),
+        (
+            with(json!({ "sidecar": { "cors": { "origins": ["https://a.example", "*"] } } })),
+            "development",
+            "origin",
+            "spec.sidecar.cors.origins[1]",
+        ),
+        (
+            with(json!({ "sidecar": { "cors": { "origins": ["https://a.example/"] } } })),
+            "development",
+            "origin",
+            "spec.sidecar.cors.origins[0]",
+        ),
+        (
+            with(json!({ "sidecar": { "hosts": ["a_b"] } })),
+            "development",
+            "host-name",
+            "spec.sidecar.hosts[0]",
+        ),
+        (
+            with(json!({ "sidecar": { "kpis": { "users": "active users" } } })),
+            "development",
+            "metric-name",
+            "spec.sidecar.kpis.users",
+        ),
+        (
+            with(json!({ "sidecar": { "healthPath": "healthz" } })),
+            "development",
+            "url-path",
+            "spec.sidecar.healthPath",
+        ),
+        (
+            with(json!({ "sidecar": { "logs": { "sampleRate": 1.5 } } })),
+            "development",
+            "sample-rate",
+            "spec.sidecar.logs.sampleRate",
+        ),
+        (
+            with(json!({ "sidecar": { "migrations": "Prisma" } })),
+            "development",
+            "migrations-database",
+            "spec.sidecar.migrations",
+        ),
+        (
+            with(json!({ "sidecar": { "resources": { "limits": { "nvidia.com/gpu": "1" } } } })),
+            "development",
+            "sidecar-resource",
+            "spec.sidecar.resources.limits.nvidia.com/gpu",
+        ),
+        (
+            with(json!({ "sidecar": { "resources": { "requests": { "memory": "1Gi" } } } })),
+            "development",
+            "request-above-limit",
+            "spec.sidecar.resources.requests.memory",
+        ),
+        (
+            with(json!({ "dependsOn": [{ "name": "users" }] })),
+            "development",
+            "depends-on-itself",
+            "spec.dependsOn[name=users]",
+        ),
+        (
+            with(json!({ "dependsOn": [{ "name": "redis" }] })),
+            "development",
+            "depends-on-store",
+            "spec.dependsOn[name=redis]",
+        ),
+        (
+            with(json!({ "dependsOn": [{ "name": "Media" }] })),
+            "development",
+            "depends-on-name",
+            "spec.dependsOn[name=Media]",
+        ),
+        (
+            with(json!({ "dependsOn": [{ "name": "media" }, { "name": "media", "namespace": "b" }] })),
+            "development",
+            "depends-on-once",
+            "spec.dependsOn[name=media]",
+        ),
+        (with(json!({})), "crooked", "range", "VisiobookEnvironment crooked: spec.sidecar.trustedProxies[0]"),
+        (with(json!({})), "crooked", "origin", "VisiobookEnvironment crooked: spec.sidecar.corsOrigins[0]"),
+        (with(json!({})), "crooked", "image-reference", "VisiobookEnvironment crooked: spec.sidecar.image"),
         (json!({ "image": image }), "missing", "environment-exists", "metadata.namespace"),
     ]
 }
@@ -189,6 +357,10 @@ fn environment(word: &str) -> EnvironmentFact {
             "type": "production",
             "limits": { "cpu": "8", "replicas": 5 },
             "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
+        }),
+        "crooked" => json!({
+            "type": "development",
+            "sidecar": { "trustedProxies": ["10.0.0.0/40"], "corsOrigins": ["visiobook.com"], "image": "not an image" },
         }),
         type_ => json!({ "type": type_ }),
     };
@@ -265,4 +437,19 @@ fn secrets_that_are_too_short_for_production_are_held_back() {
         let decision = visiobook::rollout::step(&case.verdict(), &facts);
         assert_eq!(decision.held.len(), expected, "{word}: {:?}", decision.held);
     }
+}
+
+#[test]
+fn an_environment_may_put_any_image_beside_its_services() {
+    let spec = json!({ "image": format!("ghcr.io/visiobook/users@sha256:{}", "a".repeat(64)) });
+    let environment = json!({
+        "type": "production", "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
+        "sidecar": { "image": "registry.local/visiobook:latest" },
+    });
+    let mut case = case("users", spec, "strict");
+    case.environment = EnvironmentFact::Governed {
+        name: "strict".into(),
+        spec: serde_json::from_value(environment).expect("environment"),
+    };
+    assert_eq!(case.verdict().err(), None);
 }

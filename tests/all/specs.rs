@@ -46,6 +46,7 @@ pub fn environments() -> impl Strategy<Value = VisiobookEnvironmentSpec> {
         ("defaults", 0.5, defaults),
         ("limits", 0.5, limits),
         ("images", 0.3, object(vec![("forbidLatest", 0.3, flag())])),
+        ("sidecar", 0.4, environment_sidecar()),
     ]);
     environment.prop_map(|value| serde_json::from_value(value).expect("environment"))
 }
@@ -77,6 +78,8 @@ fn specs() -> impl Strategy<Value = Value> {
             ]),
         ),
         ("configFiles", 0.3, config_files()),
+        ("dependsOn", 0.3, dependencies()),
+        ("sidecar", 0.6, sidecar()),
         ("probes", 0.4, probes()),
         ("autoscaling", 0.4, autoscaling()),
         (
@@ -229,7 +232,135 @@ fn probes() -> Values {
         ("liveness", 0.5, probe("liveness")),
         ("readiness", 0.5, probe("readiness")),
         ("startup", 0.4, probe("startup")),
+        ("deep", 0.2, Just(json!(true)).boxed()),
     ])
+}
+
+fn dependencies() -> Values {
+    let rest = object(vec![
+        ("namespace", 0.3, one_of(&["shop", "edge-1"])),
+        ("port", 0.3, ports()),
+        ("critical", 0.4, flag()),
+    ]);
+    let name = prop_oneof![8 => "[a-z]([-a-z0-9]{0,20}[a-z0-9])?", 1 => Just("api-gateway".to_string())];
+    btree_map(name, rest, 0..4)
+        .prop_map(|dependencies| {
+            dependencies
+                .into_iter()
+                .map(|(name, rest)| joined([Some(rest), Some(json!({ "name": name }))]))
+                .collect()
+        })
+        .boxed()
+}
+
+/// A sidecar in each of its modes, with what each of them takes.
+fn sidecar() -> Values {
+    let observing = || {
+        vec![
+            ("protocol", 0.3, one_of(&["HTTP1", "HTTP2"])),
+            ("resources", 0.3, sidecar_resources()),
+            (
+                "logs",
+                0.3,
+                object(vec![
+                    ("sampleRate", 0.5, (0..=10).prop_map(|tenths| json!(f64::from(tenths) / 10.0)).boxed()),
+                    ("slowMilliseconds", 0.5, (1..5000).prop_map(Value::from).boxed()),
+                ]),
+            ),
+            (
+                "kpis",
+                0.3,
+                btree_map("[a-z]{1,8}[A-Z]?", "[a-z_]{1,10}", 0..3).prop_map(|kpis| json!(kpis)).boxed(),
+            ),
+            ("metricsPath", 0.3, one_of(&["", "/metrics", "/internal/prometheus"])),
+            ("metricsPort", 0.2, Just(json!(9100)).boxed()),
+            ("healthPath", 0.2, one_of(&["/healthz"])),
+            ("drainSeconds", 0.3, (1..600).prop_map(Value::from).boxed()),
+        ]
+    };
+    let routes = || set("(GET |POST )?/[a-z$]{1,6}(/\\{id\\})?");
+    let proxying = || {
+        vec![
+            ("routes", 0.4, routes()),
+            (
+                "auth",
+                0.3,
+                object(vec![
+                    ("publicRoutes", 0.5, routes()),
+                    ("secret", 0.4, reference()),
+                    ("issuer", 0.3, one_of(&["https://login.visiobook.com"])),
+                    ("audience", 0.3, one_of(&["visiobook"])),
+                    ("jwks", 0.9, one_of(&["https://login.visiobook.com/jwks.json"])),
+                    ("cookie", 0.3, one_of(&["session"])),
+                ]),
+            ),
+            ("cors", 0.3, object(vec![("origins", 1.0, set("https://[a-z]{1,8}\\.example(:8443)?"))])),
+            ("hosts", 0.3, set("(\\*\\.)?[a-z]{1,8}\\.example")),
+            (
+                "rateLimit",
+                0.3,
+                object(vec![
+                    ("requestsPerMinute", 0.6, (0..1000).prop_map(Value::from).boxed()),
+                    ("burst", 0.4, (1..100).prop_map(Value::from).boxed()),
+                    ("exemptSubjects", 0.3, set("[a-z]{1,8}")),
+                ]),
+            ),
+            ("compression", 0.3, flag()),
+            ("errors", 0.3, object(vec![("envelope", 0.5, flag()), ("mask", 0.5, flag())])),
+            ("retries", 0.3, (0..5).prop_map(Value::from).boxed()),
+            (
+                "breaker",
+                0.3,
+                object(vec![
+                    ("failures", 0.5, (0..20).prop_map(Value::from).boxed()),
+                    ("openSeconds", 0.5, (1..60).prop_map(Value::from).boxed()),
+                ]),
+            ),
+        ]
+    };
+    prop_oneof![
+        4 => (object(observing()), object(proxying())).prop_map(|(one, other)| joined([Some(one), Some(other)])),
+        1 => object(observing()).prop_map(|said| joined([Some(said), Some(json!({ "mode": "Observe" }))])),
+        1 => Just(json!({ "mode": "Off" })),
+    ]
+    .boxed()
+}
+
+fn sidecar_resources() -> Values {
+    object(vec![
+        (
+            "requests",
+            0.5,
+            object(vec![
+                ("cpu", 0.5, quantity(&["0.02", "5m"])),
+                ("memory", 0.5, quantity(&["16Mi", "32768Ki"])),
+            ]),
+        ),
+        (
+            "limits",
+            0.5,
+            object(vec![
+                ("cpu", 0.5, quantity(&["0.5", "1000m"])),
+                ("memory", 0.5, quantity(&["0.25Gi", "128Mi"])),
+            ]),
+        ),
+    ])
+}
+
+fn environment_sidecar() -> Values {
+    object(vec![
+        ("image", 0.3, one_of(&["registry.local:5000/visiobook:v1"])),
+        ("corsOrigins", 0.3, set("https://[a-z]{1,8}\\.example")),
+        ("trustedProxies", 0.9, Just(json!(["10.0.0.0/8", "fd00::/8"])).boxed()),
+        ("compression", 0.3, flag()),
+        ("resources", 0.3, sidecar_resources()),
+        ("logSampleRate", 0.3, Just(json!(0.25)).boxed()),
+    ])
+}
+
+/// Different texts, at least one.
+fn set(pattern: &'static str) -> Values {
+    btree_set(pattern, 1..4).prop_map(|texts| json!(texts)).boxed()
 }
 
 fn autoscaling() -> Values {
@@ -296,12 +427,23 @@ fn pods() -> Values {
         ("priorityClassName", 0.1, one_of(&["", "system-cluster-critical"])),
         ("runtimeClassName", 0.1, one_of(&["gvisor"])),
         ("terminationGracePeriodSeconds", 0.3, (1..600).prop_map(Value::from).boxed()),
+        ("preStop", 0.2, pre_stop()),
         ("hostAliases", 0.2, aliases()),
         ("dnsConfig", 0.2, dns()),
         ("securityContext", 0.3, pod_security()),
         ("containerSecurityContext", 0.3, container_security()),
     ]);
     (fields, volumes()).prop_map(|(pod, volumes)| joined([Some(pod), Some(volumes)])).boxed()
+}
+
+fn pre_stop() -> Values {
+    prop_oneof![
+        Just(json!({ "sleep": { "seconds": 1 } })),
+        Just(json!({ "exec": { "command": ["/bin/wait", "", "3"] } })),
+        Just(json!({ "httpGet": { "port": "http" } })),
+        Just(json!({ "httpGet": { "port": 8081, "path": "/stop", "scheme": "HTTPS", "host": "" } })),
+    ]
+    .boxed()
 }
 
 fn toleration() -> Values {
@@ -568,7 +710,7 @@ fn texts(count: std::ops::Range<usize>) -> Values {
 
 fn ports() -> Values {
     prop_oneof![Just(1), Just(80), Just(8080), Just(65_535), 1..65_535]
-        .prop_filter("the metrics port", |port| *port != 9090)
+        .prop_filter("the sidecar's ports", |port| ![9090, 15_080].contains(port))
         .prop_map(Value::from)
         .boxed()
 }

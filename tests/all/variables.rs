@@ -52,6 +52,9 @@ fn variables(spec: Value, type_: &str) -> BTreeMap<String, String> {
 #[test]
 fn an_empty_resource_gets_the_contract_and_nothing_of_stores() {
     let found = variables(json!({ "image": "a/b:2.1" }), "development");
+    let off = variables(json!({ "image": "a/b:2.1", "sidecar": { "mode": "Off" } }), "development");
+    // Beside a sidecar the port of the metrics is taken.
+    assert_eq!(off["PROMETHEUS_PORT"], "9090");
     let expected = [
         ("API_GATEWAY_URL", "http://api-gateway-service:8080"),
         ("CORRELATION_ID_HEADER", "x-correlation-id"),
@@ -60,7 +63,6 @@ fn an_empty_resource_gets_the_contract_and_nothing_of_stores() {
         ("LOG_LEVEL", "debug"),
         ("LOG_OUTPUT", "stdout"),
         ("PORT", "8080"),
-        ("PROMETHEUS_PORT", "9090"),
         ("SERVICE_NAME", "users"),
         ("SERVICE_VERSION", "2.1"),
         ("SHUTDOWN_TIMEOUT", "30s"),
@@ -126,4 +128,27 @@ fn the_word_of_the_resource_wins_wherever_it_stands() {
     );
     assert_eq!(found["DB_HOST"], "config:myapp-config/db_host");
     assert_eq!(found["DB_SSL_MODE"], "require");
+}
+
+#[test]
+fn what_a_service_calls_is_found_by_its_url() {
+    let spec = json!({
+        "image": "a/b:1", "env": { "MEDIA_SERVICE_URL": "http://media" },
+        "dependsOn": [
+            { "name": "storage-service" }, { "name": "media-service" }, { "name": "api-gateway" },
+            { "name": "projects", "namespace": "shop", "port": 8080 },
+        ],
+    });
+    let found = variables(spec, "production");
+    for (name, url) in [
+        ("STORAGE_SERVICE_URL", "http://storage-service:80"),
+        ("MEDIA_SERVICE_URL", "http://media"),
+        ("PROJECTS_URL", "http://projects.shop:8080"),
+        // Its Service has a name and a port of its own (X52).
+        ("API_GATEWAY_URL", "http://api-gateway-service:8080"),
+    ] {
+        assert_eq!(found[name], url, "{name}");
+    }
+    let placed = json!({ "image": "a/b:1", "dependsOn": [{ "name": "api-gateway", "namespace": "edge" }] });
+    assert_eq!(variables(placed, "production")["API_GATEWAY_URL"], "http://api-gateway.edge:80");
 }

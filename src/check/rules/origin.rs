@@ -1,7 +1,7 @@
 //! Which names and images may run, and on which ports.
 
 use super::{Broken, Subject};
-use crate::api::names;
+use crate::api::{SidecarMode, names};
 use crate::check::image;
 use crate::contract;
 
@@ -83,6 +83,13 @@ pub(super) fn ports(it: &Subject<'_>, broken: &mut Broken) {
                 "{} is taken by {} of the runtime contract: choose another port",
                 contract::METRICS_PORT,
                 contract::METRICS_PATH
+            );
+            broken.tell("port-once", field, message);
+        }
+        if field == "spec.port" && port == Some(contract::SIDECAR_PORT) && it.mode() == SidecarMode::Proxy {
+            let message = format!(
+                "{} is taken by the sidecar: choose another port, or set spec.sidecar.mode to Observe or Off",
+                contract::SIDECAR_PORT
             );
             broken.tell("port-once", field, message);
         }

@@ -3,11 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::{Broken, Subject};
-use crate::api::{ProbeSpec, names};
+use crate::api::{ProbeSpec, SidecarMode, names};
 use crate::contract;
+
+/// Volumes of the operator's own.
+const RESERVED_VOLUMES: [&str; 5] = ["tmp", "var-cache", "config", "sidecar-jwt", "sidecar-csrf"];
 
 pub(super) fn probes(it: &Subject<'_>, broken: &mut Broken) {
     let Some(probes) = &it.spec.probes else { return };
+    if probes.deep.is_some() && it.mode() == SidecarMode::Off {
+        let message = "asks the sidecar, and spec.sidecar.mode Off leaves it out: take one of them out";
+        broken.tell("probe-deep", "spec.probes.deep", message);
+    }
     for (name, probe) in [("liveness", &probes.liveness), ("startup", &probes.startup)] {
         if probe.as_ref().and_then(|probe| probe.success_threshold).is_some_and(|threshold| threshold != 1) {
             broken.tell(
@@ -47,6 +54,31 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
                 format!("spec.pod.labels.{label}"),
                 "the operator sets this label: choose another",
             );
+        }
+    }
+    for volume in pod.volumes.iter().filter(|volume| RESERVED_VOLUMES.contains(&volume.name.as_str())) {
+        broken.tell(
+            "volume-reserved",
+            format!("spec.pod.volumes[name={}]", volume.name),
+            "the operator has a volume of this name: choose another",
+        );
+    }
+    if let Some(hook) = &pod.pre_stop {
+        let set =
+            [hook.exec.is_some(), hook.http_get.is_some(), hook.sleep.is_some(), hook.tcp_socket.is_some()];
+        if set.iter().filter(|set| **set).count() != 1 || hook.tcp_socket.is_some() {
+            broken.tell(
+                "pre-stop-action",
+                "spec.pod.preStop",
+                "say what to do, and one thing only: exec, httpGet or sleep",
+            );
+        }
+        let grace = pod.termination_grace_period_seconds.unwrap_or(contract::GRACE_SECONDS);
+        if hook.sleep.as_ref().is_some_and(|sleep| sleep.seconds < 1 || sleep.seconds > grace) {
+            let message = format!(
+                "sleeps for 1 to {grace} s, the grace period: choose another time, or raise spec.pod.terminationGracePeriodSeconds"
+            );
+            broken.tell("pre-stop-sleep", "spec.pod.preStop.sleep.seconds", message);
         }
     }
     let volumes: BTreeSet<&str> = pod.volumes.iter().map(|volume| volume.name.as_str()).collect();

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, Subject};
-use crate::api::{EnvironmentType, VisiobookServiceSpec};
+use crate::api::{EnvironmentType, SidecarMode, VisiobookServiceSpec};
 use crate::contract;
 
-fn sources(spec: &VisiobookServiceSpec) -> [(&'static str, BTreeSet<&str>); 4] {
+pub(super) fn sources(spec: &VisiobookServiceSpec) -> [(&'static str, BTreeSet<&str>); 4] {
     fn keys<V>(map: &BTreeMap<String, V>) -> BTreeSet<&str> {
         map.keys().map(String::as_str).collect()
     }
@@ -79,6 +79,23 @@ pub(super) fn variables_reserved(it: &Subject<'_>, broken: &mut Broken) {
                 "variable-reserved",
                 format!("{field}.ENVIRONMENT"),
                 "the namespace decides the environment: take it out",
+            );
+        }
+    }
+}
+
+/// An application beside a sidecar that is told a port of the sidecar's would fail to listen.
+pub(super) fn metrics_port(it: &Subject<'_>, broken: &mut Broken) {
+    if it.mode() == SidecarMode::Off {
+        return;
+    }
+    let taken = [contract::METRICS_PORT, contract::SIDECAR_PORT].map(|port| port.to_string());
+    for (field, values) in [("spec.env", &it.spec.env), ("spec.config", &it.spec.config)] {
+        if values.get("PROMETHEUS_PORT").is_some_and(|port| taken.contains(port)) {
+            broken.tell(
+                "port-once",
+                format!("{field}.PROMETHEUS_PORT"),
+                "the sidecar listens there: give the application another port, and name it in spec.sidecar.metricsPort",
             );
         }
     }

@@ -1,0 +1,57 @@
+//! What an application is: its technology, its kind, or one of the services that come with the operator.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Approved technologies (B11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stack {
+    /// Node.js.
+    Nodejs,
+    /// Python.
+    Python,
+    /// Go.
+    Go,
+    /// Vue.
+    Vue,
+    /// Rust.
+    Rust,
+}
+
+/// The seeds' three charts (A02).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// A service with an HTTP interface.
+    #[default]
+    Backend,
+    /// A service that computes on GPUs.
+    Ai,
+    /// A web application.
+    Frontend,
+}
+
+/// Services that come with the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DomainService {
+    /// Users and sessions.
+    Users,
+    /// Projects.
+    Projects,
+    /// Files.
+    Storage,
+    /// Schema registry.
+    Database,
+    /// Configuration.
+    Config,
+    /// E-mail and messages.
+    Notifications,
+    /// Analysis of texts.
+    Analysis,
+    /// Generation of media.
+    Media,
+    /// The single entry point.
+    ApiGateway,
+}
