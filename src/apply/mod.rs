@@ -190,8 +190,11 @@ fn drift(planned: &Planned, change: &Change, was_settled: bool) -> Option<Drift>
 /// Whether an object was created by its first manager and never written by the general one.
 fn is_unfinished(live: &Live, group: &[Planned]) -> bool {
     let first = group[0].manager;
+    if first == names::MANAGER {
+        return false;
+    }
     let object = live.json();
-    first != names::MANAGER && applies(&object, first) && !applies(&object, names::MANAGER)
+    applies(&object, first) && !applies(&object, names::MANAGER)
 }
 
 /// The first write of an object: all its parts at once, under the manager of the first.

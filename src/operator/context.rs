@@ -138,11 +138,16 @@ impl Context {
         service
     }
 
-    /// Whether the watch tells of what we wrote ourselves.
+    /// Whether the watch, which has just stored it, tells of what we wrote ourselves.
     pub(super) fn is_own_write(&self, watched: &VisiobookService) -> bool {
-        lock(&self.written)
-            .get(&watched.uid().unwrap_or_default())
-            .is_some_and(|ours| version(ours) >= version(watched))
+        let uid = watched.uid().unwrap_or_default();
+        let mut written = lock(&self.written);
+        let Some(ours) = written.get(&uid).map(|ours| version(ours)) else { return false };
+        if version(watched) >= ours {
+            // Caught up.
+            written.remove(&uid);
+        }
+        version(watched) <= ours
     }
 
     /// How long a status that says nothing pressing has to wait, if at all.
