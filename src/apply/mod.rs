@@ -54,6 +54,7 @@ pub async fn apply(
         plan.objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
     for live in cache.owned_by(owner) {
         let known = planned.contains(&(live.kind, live.name.as_str()))
+            || plan.keep_kinds.contains(&live.kind)
             || plan.keep.contains(&(live.kind, live.name.clone()));
         if !known && !live.terminating {
             writer.delete(cache, &live).await?;
