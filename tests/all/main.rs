@@ -11,4 +11,5 @@ mod requirements;
 mod revision;
 mod rooms;
 mod specs;
+mod traces;
 mod variables;
