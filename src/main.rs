@@ -3,6 +3,10 @@
 use clap::Parser;
 use visiobook::cli::{self, Cli};
 
+/// Gives memory back after a list; the system's allocator keeps it, in an arena for each thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> anyhow::Result<()> {
     // One TLS provider for the whole process. It is refused only if there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -9,6 +9,7 @@ mod leader;
 mod orphaned;
 mod restart_apiserver;
 mod state;
+mod stored;
 mod strict;
 mod upgrade;
 

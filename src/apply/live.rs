@@ -1,7 +1,10 @@
 //! An object as the cluster holds it, in few bytes: thousands of them are kept.
 
+use std::sync::OnceLock;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DynamicObject, ObjectMeta};
+use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use serde_json::Value;
 
 use super::difference;
@@ -27,9 +30,16 @@ pub struct Live {
     /// Uid and name of the VisiobookService that controls it. The uid is empty where somebody took the reference to
     /// the owner from an object that we made: it is ours all the same, and the reference is put back.
     pub owner: Option<(String, String)>,
-    /// The object, as compact JSON.
+    /// The object, as compressed JSON.
     body: Box<[u8]>,
 }
+
+/// The first object of each kind that was seen. Others look much like it and are compressed against it, which makes
+/// them several times smaller than each on its own.
+static PATTERNS: [OnceLock<Box<[u8]>>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
+
+/// Longest part of an object that serves as a pattern.
+const PATTERN: usize = 16 * 1024;
 
 impl Live {
     /// Keep an object, without what no comparison needs.
@@ -48,13 +58,17 @@ impl Live {
         let terminating = meta.deletion_timestamp.is_some();
         let mut value = serde_json::to_value(&object).unwrap_or_default();
         difference::trim(&mut value, names::MANAGER);
-        let body = serde_json::to_vec(&value).unwrap_or_default().into_boxed_slice();
+        let json = serde_json::to_vec(&value).unwrap_or_default();
+        let pattern = PATTERNS[kind as usize].get_or_init(|| json[..json.len().min(PATTERN)].into());
+        let body = compress_prepend_size_with_dict(&json, pattern).into_boxed_slice();
         Live { kind, name, namespace, uid, resource_version, terminating, owner, body }
     }
 
     /// The object as JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
+        let pattern = PATTERNS[self.kind as usize].get().map_or(&[][..], |pattern| pattern);
+        let json = decompress_size_prepended_with_dict(&self.body, pattern).unwrap_or_default();
+        serde_json::from_slice(&json).unwrap_or_default()
     }
 
     /// Whether it is a service's.

@@ -54,6 +54,7 @@ pub async fn apply(
         plan.objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
     for live in cache.owned_by(owner) {
         let known = planned.contains(&(live.kind, live.name.as_str()))
+            || plan.keep_kinds.contains(&live.kind)
             || plan.keep.contains(&(live.kind, live.name.clone()));
         if !known && !live.terminating {
             writer.delete(cache, &live).await?;
@@ -190,8 +191,11 @@ fn drift(planned: &Planned, change: &Change, was_settled: bool) -> Option<Drift>
 /// Whether an object was created by its first manager and never written by the general one.
 fn is_unfinished(live: &Live, group: &[Planned]) -> bool {
     let first = group[0].manager;
+    if first == names::MANAGER {
+        return false;
+    }
     let object = live.json();
-    first != names::MANAGER && applies(&object, first) && !applies(&object, names::MANAGER)
+    applies(&object, first) && !applies(&object, names::MANAGER)
 }
 
 /// The first write of an object: all its parts at once, under the manager of the first.

@@ -130,8 +130,11 @@ fn revision(live: &Live, owner: &Owner) -> Option<RevisionFact> {
     Some(RevisionFact {
         // From the name, which nobody can edit.
         hash: live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string(),
-        number: value.pointer("/data/number")?.as_i64()?,
-        data: value.get("data")?.clone(),
+        number: ["/data/number", "/revision"]
+            .into_iter()
+            .find_map(|path| value.pointer(path)?.as_i64())
+            .unwrap_or_default(),
+        data: value.get("data").cloned().unwrap_or_default(),
         serving: value
             .pointer("/metadata/annotations")
             .and_then(|annotations| annotations.get(names::SERVING)?.as_str())

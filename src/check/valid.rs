@@ -23,7 +23,7 @@ pub struct Valid {
 /// Everything that shapes a pod. The revision is a hash of this, so a field added here must be left out of the
 /// JSON while nobody has set it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Shape {
     /// Rule book of the environment.
     pub environment: EnvironmentType,

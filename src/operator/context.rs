@@ -54,7 +54,8 @@ pub(super) struct Context {
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
     written: Mutex<HashMap<String, Arc<VisiobookService>>>,
-    published: Mutex<HashMap<String, Instant>>,
+    /// Since when a service has a status that may wait.
+    held_back: Mutex<HashMap<String, Instant>>,
     replicas_applied_by: RwLock<HashMap<String, String>>,
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
     namespaces: RwLock<HashMap<String, Place>>,
@@ -80,7 +81,7 @@ impl Context {
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
-            published: Mutex::default(),
+            held_back: Mutex::default(),
             replicas_applied_by: RwLock::default(),
             environments: RwLock::default(),
             namespaces: RwLock::default(),
@@ -142,22 +143,27 @@ impl Context {
         service
     }
 
-    /// Whether the watch tells of what we wrote ourselves.
+    /// Whether the watch, which has just stored it, tells of what we wrote ourselves.
     pub(super) fn is_own_write(&self, watched: &VisiobookService) -> bool {
-        lock(&self.written)
-            .get(&watched.uid().unwrap_or_default())
-            .is_some_and(|ours| version(ours) >= version(watched))
+        let uid = watched.uid().unwrap_or_default();
+        let mut written = lock(&self.written);
+        let Some(ours) = written.get(&uid).map(|ours| version(ours)) else { return false };
+        if version(watched) >= ours {
+            // Caught up.
+            written.remove(&uid);
+        }
+        version(watched) <= ours
     }
 
-    /// How long a status that says nothing pressing has to wait, if at all.
-    pub(super) fn publish_after(&self, uid: &str, gap: Duration) -> Option<Duration> {
-        let last = lock(&self.published).get(uid).copied()?;
-        gap.checked_sub(last.elapsed()).filter(|left| !left.is_zero())
+    /// How long a status that says nothing pressing still has to wait, if at all.
+    pub(super) fn hold_back(&self, uid: &str, gap: Duration) -> Option<Duration> {
+        let since = *lock(&self.held_back).entry(uid.to_string()).or_insert_with(Instant::now);
+        gap.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
     }
 
-    /// A status was published.
-    pub(super) fn published(&self, uid: &str) {
-        lock(&self.published).insert(uid.to_string(), Instant::now());
+    /// No status waits: it was published, or says nothing new any more.
+    pub(super) fn nothing_held_back(&self, uid: &str) {
+        lock(&self.held_back).remove(uid);
     }
 
     /// A service was seen; note who applies its size.
@@ -173,7 +179,7 @@ impl Context {
     pub(super) fn forget(&self, service: &VisiobookService) {
         let uid = service.uid().unwrap_or_default();
         lock(&self.written).remove(&uid);
-        lock(&self.published).remove(&uid);
+        self.nothing_held_back(&uid);
         self.note_replicas(&uid, None);
         self.backoff.clear(&uid);
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());

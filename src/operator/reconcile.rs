@@ -20,8 +20,8 @@ use crate::{check, rollout};
 
 /// Longest time that one pass may take: a call that the client retries could hang for minutes.
 const LONGEST_PASS: Duration = Duration::from_secs(60);
-/// Shortest time between two statuses that differ in moving numbers only.
-const STATUS_GAP: Duration = Duration::from_secs(2);
+/// Longest time that a status waits which differs in moving numbers only: mostly one that says more comes meanwhile.
+const STATUS_GAP: Duration = Duration::from_secs(5);
 /// A settled service is looked at again so often. It costs no request.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Longest time until a name that was taken is tried again.
@@ -195,14 +195,14 @@ async fn tell(
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
     if report.status != *previous {
         if !report.pressing
-            && let Some(wait) = context.publish_after(&uid, STATUS_GAP)
+            && let Some(wait) = context.hold_back(&uid, STATUS_GAP)
         {
             return Ok(wait);
         }
         let published = apply::publish(&context.writer, service, &report.status).await?;
         context.wrote(published);
-        context.published(&uid);
     }
+    context.nothing_held_back(&uid);
     let conditions = report.status.conditions.iter().map(|condition| {
         let value = (condition.status != "Unknown").then_some(condition.status == "True");
         (condition.type_.as_str(), value)

@@ -24,12 +24,7 @@ pub(super) fn build(
     let mut body = json!({
         "metadata": { "labels": { names::REVISION: revision.hash } },
         "revision": revision.number,
-        "data": {
-            "shape": rendered.shape,
-            "template": rendered.template,
-            "config": rendered.config,
-            "number": rendered.number,
-        },
+        "data": rendered.data,
     });
     if let Some(serving) = serving {
         body["metadata"]["annotations"] = json!({ names::SERVING: serving_text(serving) });
@@ -37,8 +32,13 @@ pub(super) fn build(
     Planned::new(site, Kind::ControllerRevision, names::revision(&site.owner.name, &revision.hash), body)
 }
 
-/// The newest stored revisions and their ConfigMaps, and whatever a Deployment still runs.
-pub(super) fn kept(owner: &Owner, revision: Option<&Wanted>, facts: &Facts) -> BTreeSet<(Kind, String)> {
+/// The newest stored revisions and their ConfigMaps, and whatever a Deployment still runs. Beside them kinds of which
+/// nothing may go: of a revision that cannot be read nobody knows which ConfigMap its pods use.
+pub(super) fn kept(
+    owner: &Owner,
+    revision: Option<&Wanted>,
+    facts: &Facts,
+) -> (BTreeSet<(Kind, String)>, BTreeSet<Kind>) {
     let runs: BTreeSet<&str> =
         facts.deployments.values().map(|deployment| deployment.revision.as_str()).collect();
     let mut newest: Vec<_> = facts.revisions.iter().collect();
@@ -48,15 +48,13 @@ pub(super) fn kept(owner: &Owner, revision: Option<&Wanted>, facts: &Facts) -> B
         .filter(|stored| revision.is_none_or(|revision| revision.hash != stored.hash))
         .take(KEPT);
     let running = facts.revisions.iter().filter(|stored| runs.contains(stored.hash.as_str()));
-    others
-        .copied()
-        .chain(running)
-        .flat_map(|stored| {
-            let config = stored.data.get("config").cloned().unwrap_or_default();
-            [
-                (Kind::ControllerRevision, names::revision(&owner.name, &stored.hash)),
-                (Kind::ConfigMap, config::name(&owner.name, &config)),
-            ]
-        })
-        .collect()
+    let (mut keep, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    for stored in others.copied().chain(running) {
+        keep.insert((Kind::ControllerRevision, names::revision(&owner.name, &stored.hash)));
+        match Stored::read(&stored.hash, &stored.data) {
+            Ok(stored) => drop(keep.insert((Kind::ConfigMap, config::name(&owner.name, &stored.config)))),
+            Err(_) => drop(kinds.insert(Kind::ConfigMap)),
+        }
+    }
+    (keep, kinds)
 }

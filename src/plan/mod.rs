@@ -42,6 +42,8 @@ pub struct Plan {
     pub objects: Vec<Planned>,
     /// Objects that stay as they are if they exist. Owned objects that are neither planned nor kept are pruned.
     pub keep: BTreeSet<(Kind, String)>,
+    /// Kinds of which every object is kept.
+    pub keep_kinds: BTreeSet<Kind>,
 }
 
 /// An object as it should be.
@@ -85,7 +87,7 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
             plan.objects.extend(autoscaler::build(&site, serving));
         }
     }
-    plan.keep = history::kept(owner, revision, facts);
+    (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
     if serving.is_none() || revision.is_none() {
         // Nothing is known of what should stand around the pods: nothing of it is taken away either.
         plan.keep.extend(
@@ -111,7 +113,7 @@ fn render(owner: &Owner, revision: &Wanted, facts: &Facts) -> Stored {
         let shape: &Shape = &revision.shape;
         let config = config::content(shape);
         let template = template::render(&owner.name, shape, &config, sidecar_image(facts));
-        Stored { shape: shape.clone(), template, config, number: revision.number }
+        Stored::new(shape.clone(), template, config, revision.number)
     })
 }
 

@@ -1,11 +1,10 @@
 //! What happens next? Pure: what was asked for, what may run and what was seen in; which revision runs where out.
 
 mod rotation;
+mod stored;
 
 pub use rotation::Rotation;
-
-use serde::Deserialize;
-use serde_json::Value;
+pub use stored::{Stored, Unreadable};
 
 use crate::api::names::Colour;
 use crate::check::{self, Refusal, Serving, Shape, Valid};
@@ -43,19 +42,6 @@ pub struct Wanted {
     pub stored: Option<Stored>,
 }
 
-/// What a ControllerRevision holds: a revision renders once.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Stored {
-    /// What it was rendered from.
-    pub shape: Shape,
-    /// The pod template, without what depends on the colour.
-    pub template: Value,
-    /// Content of its ConfigMap.
-    pub config: Value,
-    /// Its number. That of the ControllerRevision can be edited; what is stored cannot.
-    pub number: i64,
-}
-
 /// Why a decision is as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -69,6 +55,8 @@ pub enum Reason {
     SecretsMissing,
     /// Somebody changed or lost the stored revision; what runs is left alone.
     RevisionLost,
+    /// The stored revision is of a later release of the operator; what runs is left alone.
+    RevisionUnreadable,
 }
 
 impl Reason {
@@ -80,6 +68,7 @@ impl Reason {
             Reason::Refused => "Refused",
             Reason::SecretsMissing => "SecretsMissing",
             Reason::RevisionLost => "RevisionLost",
+            Reason::RevisionUnreadable => "RevisionUnreadable",
         }
     }
 }
@@ -99,11 +88,15 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     let colour = serving_colour(facts);
     let running = facts.deployments.get(&colour);
     let running_hash = running.map(|deployment| deployment.revision.as_str());
-    let kept = running_hash.and_then(|hash| recall(hash, facts));
+    let (kept, mut unreadable) = match running_hash.map_or(Ok(None), |hash| recall(hash, facts)) {
+        Ok(kept) => (kept, None),
+        Err(error) => (None, Some(error)),
+    };
     let (revision, serving, reason, message, held) = match verdict {
         Err(refusals) => {
             let message = match &kept {
                 Some(kept) => format!("the change is refused; revision {} goes on", kept.0.hash),
+                None if running.is_some() => "the change is refused".to_string(),
                 None => "refused; nothing runs".to_string(),
             };
             let (kept, serving) = kept.map_or((None, None), |(kept, serving)| (Some(kept), serving));
@@ -113,15 +106,24 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
             let held = check::hold(&valid.shape, &facts.secrets);
             let hash = valid.shape.revision();
             let serving = Some(valid.serving.clone());
+            let kept = kept.map(|(kept, _)| kept);
             if held.is_empty() {
                 let (reason, message) = match running_hash {
                     Some(running) if running == hash => (Reason::Stable, format!("revision {hash} runs")),
                     Some(running) => (Reason::NewRevision, format!("revision {hash} replaces {running}")),
                     None => (Reason::NewRevision, format!("revision {hash} is the first")),
                 };
-                (Some(want(hash, &valid.shape, facts)), serving, reason, message, held)
+                match want(hash, &valid.shape, facts) {
+                    Ok(wanted) => {
+                        unreadable = None;
+                        (Some(wanted), serving, reason, message, held)
+                    }
+                    Err(error) => {
+                        unreadable = Some(error);
+                        (kept, serving, Reason::RevisionUnreadable, message, held)
+                    }
+                }
             } else {
-                let kept = kept.map(|(kept, _)| kept);
                 let message = match &kept {
                     Some(kept) => {
                         format!("revision {hash} waits for its secrets; revision {} goes on", kept.hash)
@@ -134,19 +136,19 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     };
     let lost = revision.is_none() && running.is_some();
     let rotation = rotation::rotate(revision.as_ref(), running, &facts.secrets);
-    Decision {
-        colour,
-        revision,
-        serving,
-        rotation,
-        reason: if lost { Reason::RevisionLost } else { reason },
-        message: if lost {
-            format!("{message}; its stored revision is lost, so its pods are left as they are")
-        } else {
-            message
-        },
-        held,
-    }
+    let (reason, message) = match unreadable {
+        // Told together, for the second shows once the first is corrected.
+        Some(error) if matches!(reason, Reason::Refused | Reason::SecretsMissing) => {
+            (reason, format!("{message}; {error}"))
+        }
+        Some(error) => (Reason::RevisionUnreadable, error.to_string()),
+        None if lost => (
+            Reason::RevisionLost,
+            format!("{message}; its stored revision is lost, so its pods are left as they are"),
+        ),
+        None => (reason, message),
+    };
+    Decision { colour, revision, serving, rotation, reason, message, held }
 }
 
 /// The colour that serves: the recorded one, for a selector is edited easily. Where the record is lost or names
@@ -159,20 +161,20 @@ fn serving_colour(facts: &Facts) -> Colour {
 }
 
 /// The revision of a shape: as stored, or new.
-fn want(hash: String, shape: &Shape, facts: &Facts) -> Wanted {
-    match recall(&hash, facts) {
-        Some((stored, _)) => stored,
-        None => {
-            let number = facts.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1;
-            Wanted { hash, number, shape: shape.clone(), stored: None }
-        }
+fn want(hash: String, shape: &Shape, facts: &Facts) -> Result<Wanted, Unreadable> {
+    if let Some((stored, _)) = recall(&hash, facts)? {
+        return Ok(stored);
     }
+    let number = facts.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1;
+    Ok(Wanted { hash, number, shape: shape.clone(), stored: None })
 }
 
 /// A stored revision, with what stood around its pods.
-fn recall(hash: &str, facts: &Facts) -> Option<(Wanted, Option<Serving>)> {
-    let revision = facts.revisions.iter().find(|revision| revision.hash == hash)?;
-    let stored = Stored::deserialize(&revision.data).ok()?;
+fn recall(hash: &str, facts: &Facts) -> Result<Option<(Wanted, Option<Serving>)>, Unreadable> {
+    let Some(revision) = facts.revisions.iter().find(|revision| revision.hash == hash) else {
+        return Ok(None);
+    };
+    let stored = Stored::read(hash, &revision.data)?;
     let serving = revision.serving.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let wanted = Wanted {
         hash: hash.into(),
@@ -180,7 +182,7 @@ fn recall(hash: &str, facts: &Facts) -> Option<(Wanted, Option<Serving>)> {
         shape: stored.shape.clone(),
         stored: Some(stored),
     };
-    Some((wanted, serving))
+    Ok(Some((wanted, serving)))
 }
 
 #[cfg(test)]

@@ -116,6 +116,48 @@ fn a_deployment_whose_revision_is_lost_is_left_alone() {
 }
 
 #[test]
+fn what_another_release_stored_is_used_as_far_as_it_can_be_read_and_kept_as_it_is() {
+    let verdict = valid("a:1");
+    let mut facts = running(&verdict);
+    let data = &mut facts.revisions[0].data;
+    data["added"] = json!({ "later": true });
+    data["shape"]["added"] = json!("later");
+    let expected = data.clone();
+    let decision = step(&verdict, &facts);
+    assert_eq!(decision.reason, Reason::Stable);
+    assert_eq!(decision.revision.unwrap().stored.unwrap().data, expected, "it can never be changed");
+}
+
+#[test]
+fn a_revision_of_a_form_that_is_not_known_goes_on_until_the_next_one() {
+    let verdict = valid("a:1");
+    for broken in [json!({ "format": 2, "pods": [] }), json!({ "format": "two" }), json!({ "shape": 1 })] {
+        let mut facts = running(&verdict);
+        facts.revisions[0].data = broken.clone();
+        let decision = step(&verdict, &facts);
+        assert_eq!((decision.reason, decision.revision), (Reason::RevisionUnreadable, None), "{broken}");
+        assert!(decision.message.contains("Install the release"), "{}", decision.message);
+
+        let refused = step(&refused(), &facts);
+        assert_eq!((refused.reason, refused.revision), (Reason::Refused, None));
+        assert!(refused.message.contains("cannot read"), "{}", refused.message);
+
+        let next = step(&valid("a:2"), &facts);
+        assert_eq!(next.reason, Reason::NewRevision);
+        let next = next.revision.unwrap();
+        assert!(next.stored.is_none() && next.number == 5, "rendered anew: {next:?}");
+
+        // Back to what cannot be read, while something else runs.
+        let mut facts = running(&valid("a:2"));
+        let hash = verdict.as_ref().unwrap().shape.revision();
+        facts.revisions.push(RevisionFact { hash, number: 3, data: broken, serving: None });
+        let back = step(&verdict, &facts);
+        assert_eq!(back.reason, Reason::RevisionUnreadable);
+        assert_eq!(back.revision.unwrap().shape.image, "a:2", "what runs goes on");
+    }
+}
+
+#[test]
 fn the_size_comes_from_the_resource_then_the_last_size_and_once_from_the_environment() {
     let (verdict, fresh) = (valid("a:1"), Facts::default());
     let (first, seen) = (step(&verdict, &fresh), running(&verdict));

@@ -202,7 +202,7 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
     }
     match (pass.decision.reason, pass.serving) {
         (Reason::SecretsMissing, _) => Some(("SecretsMissing", tell(&pass.decision.held))),
-        (Reason::Refused | Reason::RevisionLost, _) => None,
+        (Reason::Refused | Reason::RevisionLost | Reason::RevisionUnreadable, _) => None,
         (_, None) => Some(("Creating", pass.decision.message.clone())),
         (_, Some(serving)) => (!serving.is_settled()).then(|| {
             (
@@ -225,7 +225,9 @@ fn stalled(pass: &Pass<'_>) -> Option<(&'static str, String)> {
     }
     match (pass.decision.reason, pass.serving) {
         (Reason::Refused, _) => Some(("Refused", tell(&pass.decision.held))),
-        (Reason::RevisionLost, _) => Some(("RevisionLost", pass.decision.message.clone())),
+        (reason @ (Reason::RevisionLost | Reason::RevisionUnreadable), _) => {
+            Some((reason.as_str(), pass.decision.message.clone()))
+        }
         (_, Some(serving)) if serving.deadline_exceeded && serving.observed => {
             Some(("DeadlineExceeded", serving.problem.clone().unwrap_or_default()))
         }

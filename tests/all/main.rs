@@ -1,6 +1,7 @@
 //! Every test that needs no cluster, in one binary: each further one would be linked again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backends;
 mod cases;
 mod conformance;
 mod defaults;
@@ -14,4 +15,5 @@ mod revision;
 mod rooms;
 mod sidecar;
 mod specs;
+mod traces;
 mod variables;
