@@ -81,9 +81,21 @@ fn started(mut command: Command, port: u16) -> Proxy {
     Proxy { child, pid, address, start: begin.elapsed() }
 }
 
-fn child_of(pid: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    children.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("a worker of nginx")
+/// The worker of an nginx, which may not be there yet when its port is.
+fn child_of(parent: u32) -> u32 {
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    for _ in 0..100 {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        if let Some(child) = pids.find(|pid| parent_of(*pid) == Some(parent)) {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("nginx has no worker");
 }
 
 impl Proxy {
