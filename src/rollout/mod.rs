@@ -170,7 +170,10 @@ fn want(hash: String, shape: &Shape, facts: &Facts) -> Result<Wanted, Unreadable
 }
 
 /// A stored revision, with what stood around its pods.
-fn recall(hash: &str, facts: &Facts) -> Result<Option<(Wanted, Option<Serving>)>, Unreadable> {
+type Recalled = (Wanted, Option<Serving>);
+
+/// What is stored of a revision; `None` if nothing is.
+fn recall(hash: &str, facts: &Facts) -> Result<Option<Recalled>, Unreadable> {
     let Some(revision) = facts.revisions.iter().find(|revision| revision.hash == hash) else {
         return Ok(None);
     };

@@ -86,11 +86,12 @@ pub struct Metrics {
 }
 
 type ServiceName = (String, String);
+type Conditions = Box<[(Box<str>, i8)]>;
 
 /// The conditions of services. Not in the registry, which spends a kilobyte on each series.
 #[derive(Default)]
 struct Services {
-    shown: BTreeMap<ServiceName, Box<[(Box<str>, i8)]>>,
+    shown: BTreeMap<ServiceName, Conditions>,
     dropped: BTreeSet<ServiceName>,
 }
 
