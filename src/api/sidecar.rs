@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::KubeSchema;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::KeyRef;
 
@@ -203,12 +203,20 @@ pub struct Errors {
 pub struct SidecarLogs {
     /// Part of the requests, from 0 to 1; errors and slow ones always are. Default: what the environment says, else 1.
     #[schemars(range(min = 0.0, max = 1.0))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "write_rate")]
     pub sample_rate: Option<f64>,
     /// Milliseconds from which a request is slow. Default: 1000.
     #[schemars(range(min = 1, max = 3_600_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_milliseconds: Option<u32>,
+}
+
+/// A rate as the API server stores it, which writes 1.0 as 1: the stored revision must equal the planned one.
+fn write_rate<S: Serializer>(rate: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match rate {
+        Some(rate) if rate.fract() == 0.0 => serializer.serialize_i64(*rate as i64),
+        rate => rate.serialize(serializer),
+    }
 }
 
 /// When the application is left alone for a while (H07): connections that fail and time-outs count, answers do not.

@@ -100,6 +100,11 @@ mod tests {
             })
         );
         assert_eq!(merged(json!({ "mode": "Off" }), environment.clone()), json!({ "mode": "Off" }));
+        // As the API server stores it.
+        assert_eq!(
+            merged(json!({}), json!({ "logSampleRate": 1.0 })),
+            json!({ "logs": { "sampleRate": 1 } })
+        );
         let observe = merged(json!({ "mode": "Observe" }), environment);
         assert_eq!(observe.as_object().unwrap().keys().collect::<Vec<_>>(), ["mode", "resources"]);
     }
