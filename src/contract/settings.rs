@@ -252,7 +252,7 @@ pub struct Limits {
     pub write_seconds: f64,
     /// Seconds between two requests of a connection.
     pub idle_seconds: f64,
-    /// Bytes of a request's head.
+    /// Bytes of a request's head, and of what is read ahead of its body: a connection may hold as much memory.
     pub head_bytes: usize,
     /// Connections from clients at a time.
     pub connections: usize,

@@ -9,9 +9,12 @@ pub const UNMATCHED: &str = "unmatched";
 /// The templates, compiled.
 pub struct Routes {
     names: Vec<String>,
-    /// By template, with the methods that a template was given for: none for all.
-    router: Router<Vec<(Option<Method>, Route)>>,
+    /// By template.
+    router: Router<Methods>,
 }
+
+/// The routes of one path, by method: none for all.
+type Methods = Vec<(Option<Method>, Route)>;
 
 /// A route, as a number: cheap to pass around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +29,7 @@ impl Routes {
     /// Compile templates: `/api/v1/users/{id}`, or with a method before it. The error names the template.
     pub fn new(templates: &[String]) -> Result<Routes, String> {
         let mut names = vec![UNMATCHED.to_string()];
-        let mut by_path: Vec<(&str, Vec<(Option<Method>, Route)>)> = Vec::new();
+        let mut by_path: Vec<(&str, Methods)> = Vec::new();
         for template in templates {
             let (method, path) = split(template)?;
             let number = names.iter().position(|name| name == path).unwrap_or(names.len());

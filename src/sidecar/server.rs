@@ -23,8 +23,6 @@ use activity::{Activity, Order, SWEEP, Ticks, Watched};
 use super::stack::{Outgoing, Stack};
 use crate::contract::settings::Limits;
 
-/// Bytes of what is read ahead of a request, and of a head at least.
-const BUFFER: usize = 64 << 10;
 /// Seconds for which a stream may be silent: events, gRPC, WebSockets.
 const STREAM_SECONDS: f64 = 3600.0;
 /// Most headers of a request.
@@ -163,15 +161,15 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .header_read_timeout(None)
         .half_close(true)
         .max_headers(MOST_HEADERS)
-        .max_buf_size(limits.head_bytes.max(BUFFER));
+        .max_buf_size(limits.head_bytes);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(250)
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
-        .max_send_buf_size(64 << 10)
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(256 << 10)
+        .max_send_buf_size(32 << 10)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder

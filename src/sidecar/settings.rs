@@ -100,7 +100,7 @@ mod tests {
             (limits.head_seconds, limits.read_seconds, limits.write_seconds, limits.idle_seconds),
             (10.0, 30.0, 30.0, 60.0)
         );
-        assert_eq!(limits.head_bytes, 1 << 20);
+        assert_eq!(limits.head_bytes, 64 << 10);
     }
 
     #[test]

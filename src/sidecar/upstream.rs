@@ -29,7 +29,6 @@ pub struct Upstream {
     answer_within: Duration,
     keep_alive: Duration,
     retries: u32,
-    head_bytes: usize,
     /// One for each request under way; a connection is made only while none is idle, so it bounds these too.
     permits: Arc<Semaphore>,
     pool: Arc<Pool>,
@@ -75,7 +74,6 @@ impl Upstream {
             answer_within: seconds(settings.limits.write_seconds),
             keep_alive: seconds(application.keep_alive_seconds),
             retries: settings.retries,
-            head_bytes: settings.limits.head_bytes,
             permits: Arc::new(Semaphore::new(application.connections)),
             pool: Arc::default(),
             http2: Mutex::default(),
@@ -156,7 +154,7 @@ impl Upstream {
         let mut link = match self.pool.take(self.keep_alive) {
             Some(link) => link,
             None => match self.connect().await {
-                Ok(stream) => match Link::new(stream, self.head_bytes).await {
+                Ok(stream) => match Link::new(stream).await {
                     Ok(link) => link,
                     Err(error) => return Err((Failure::Broken(error), Some(request))),
                 },

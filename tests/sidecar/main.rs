@@ -1,4 +1,5 @@
 //! The sidecar as a process, between raw sockets and an application that knows nothing of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod contract;
 mod drain;

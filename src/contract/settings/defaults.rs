@@ -114,8 +114,8 @@ impl Default for Limits {
             read_seconds: 30.0,
             write_seconds: 30.0,
             idle_seconds: 60.0,
-            head_bytes: 1 << 20,
-            connections: 10_000,
+            head_bytes: 64 << 10,
+            connections: 2048,
         }
     }
 }

@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 
 use super::{Failed, Failure, Upload};
 
-/// Bytes that are read ahead of an answer at most.
-const BUFFER: usize = 64 << 10;
+/// Bytes of an answer that are read at once, and most bytes of its head: each connection holds a buffer of them.
+const BUFFER: usize = 16 << 10;
 
 type Driver = Pin<Box<http1::Connection<TokioIo<TcpStream>, Upload>>>;
 
@@ -30,9 +30,9 @@ pub(in crate::sidecar) struct Link {
 }
 
 impl Link {
-    pub(super) async fn new(stream: TcpStream, head_bytes: usize) -> Result<Link, hyper::Error> {
+    pub(super) async fn new(stream: TcpStream) -> Result<Link, hyper::Error> {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(BUFFER.max(head_bytes.min(1 << 20)));
+        builder.max_buf_size(BUFFER);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         Ok(Link { sender, driver: Some(Box::pin(connection)), idle_since: Instant::now() })
     }
