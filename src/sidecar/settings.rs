@@ -94,6 +94,7 @@ mod tests {
     fn a_name_is_a_whole_document() {
         let settings = read(r#"{"service": "users"}"#).unwrap();
         assert_eq!((settings.port, settings.contract_port, settings.application.port), (15080, 9090, 8080));
+        assert_eq!(settings.service_version, "1.0.0");
         // H02.
         let limits = settings.limits;
         assert_eq!(

@@ -30,6 +30,13 @@ fn health_and_ready_are_served_on_both_ports_and_metrics_on_one() {
         assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!(404)), "{path}");
     }
     assert_eq!(application.count(), 0, "the application was not asked");
+    // D16: such requests are neither logged nor counted.
+    sidecar.get("/hello");
+    sidecar.wait_for_request("/hello");
+    assert!(sidecar.requests("/health").is_empty() && sidecar.requests("/metrics").is_empty());
+    let metrics = sidecar.contract("/metrics").body;
+    let counts: Vec<&str> = metrics.lines().filter(|line| line.starts_with("http_requests_total")).collect();
+    assert_eq!(counts, [r#"http_requests_total{method="GET",route="unmatched",status_code="200"} 1"#]);
 }
 
 #[test]
@@ -147,6 +154,7 @@ fn tokens_are_checked_identities_passed_on_and_keys_followed_live() {
         assert!(error["timestamp"].is_number());
     }
     assert_eq!(sidecar.get("/hello").status, 200, "a public route");
+    assert_ne!(sidecar.get("/health").status, 401, "probes need no token (D16)");
     let forged = "x-user-id: 1\r\nX-User-Role: root\r\nx_user_id: 1\r\nX-Auth-User: 1\r\n";
     let seen = ask(Some(&good), forged).json();
     let identity: Vec<&Value> = seen["headers"]
@@ -201,6 +209,50 @@ fn browsers_of_listed_origins_may_call() {
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://www.visiobook.com"));
     assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
     assert_eq!(ask("GET", "https://evil.example", "").header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn layers_stand_in_their_order() {
+    let keys = tempfile::tempdir().unwrap();
+    let secret = "a secret of at least thirty-two bytes";
+    std::fs::write(keys.path().join("current"), secret).unwrap();
+    let application = Application::start();
+    let before = |proxies: Value| {
+        let settings = json!({
+            "auth": { "keysFolder": keys.path() }, "corsOrigins": ["https://www.visiobook.com"],
+            "rateLimit": { "requestsPerMinute": 1, "burst": 2 }, "trustedProxies": proxies,
+        });
+        Sidecar::before(application.port, settings)
+    };
+    let ask = |sidecar: &Sidecar, head: &str| {
+        sidecar.ask(&format!(
+            "{head}\r\nhost: a\r\norigin: https://www.visiobook.com\r\nconnection: close\r\n\r\n"
+        ))
+    };
+
+    // An address is limited before its token is looked at, and a preflight is answered before that.
+    let sidecar = before(json!([]));
+    let statuses = [(); 3].map(|()| ask(&sidecar, "GET /hello HTTP/1.1").status);
+    assert_eq!(statuses, [401, 401, 429]);
+    let preflight = ask(&sidecar, "OPTIONS /hello HTTP/1.1\r\naccess-control-request-method: GET");
+    assert_eq!(preflight.status, 204);
+    // What refuses stands within log, metrics, ids, CORS and security headers.
+    let refused = ask(&sidecar, "GET /hello HTTP/1.1");
+    for name in ["x-correlation-id", "x-process-time", "x-frame-options", "access-control-allow-origin"] {
+        assert!(refused.header(name).is_some(), "{name}: {refused:?}");
+    }
+    wait("the line of a refusal", || {
+        sidecar.requests("/hello").into_iter().find(|line| line["status_code"] == 429)
+    });
+    assert!(sidecar.contract("/metrics").body.contains(r#"status_code="429"} 2"#));
+
+    // A subject is limited after its token is known: here no address is.
+    let sidecar = before(json!(["127.0.0.0/8"]));
+    let token = token(secret, json!({ "user_id": "42", "exp": 4_102_444_800_u64 }));
+    let known = format!("GET /hello HTTP/1.1\r\nauthorization: Bearer {token}");
+    let statuses = [(); 3].map(|()| ask(&sidecar, &known).status);
+    assert_eq!(statuses, [200, 200, 429]);
+    assert_eq!(ask(&sidecar, "GET /hello HTTP/1.1").status, 401);
 }
 
 #[test]

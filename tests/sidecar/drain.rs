@@ -24,6 +24,26 @@ fn requests_under_way_are_answered_before_the_end() {
 }
 
 #[test]
+fn start_and_stop_are_told() {
+    let application = Application::start();
+    let mut sidecar = Sidecar::before(application.port, json!({ "environment": "staging" }));
+    let listens = sidecar.wait_for_line("sidecar listens");
+    for (field, value) in [
+        ("port", json!(sidecar.port)),
+        ("contract_port", json!(sidecar.contract_port)),
+        ("application_port", json!(application.port)),
+        ("service", json!("users")),
+        ("version", json!("1.2.3")),
+        ("environment", json!("staging")),
+    ] {
+        assert_eq!(listens[field], value, "{field}: {listens}");
+    }
+    sidecar.terminate();
+    assert!(sidecar.wait());
+    sidecar.wait_for_line("sidecar stops");
+}
+
+#[test]
 fn while_endpoints_disappear_new_connections_are_served_and_told_to_go() {
     let application = Application::start();
     let mut sidecar = Sidecar::before(application.port, json!({ "drain": { "propagationSeconds": 1.5 } }));

@@ -45,10 +45,26 @@ fn an_access_line_has_the_fields_of_the_contract() {
         ("user_agent", json!("\"probe\"")),
         ("ip", json!("127.0.0.1")),
         ("bytes", json!(10)),
+        ("correlation_id", json!("abc")),
     ] {
         assert_eq!(line[field], value, "{field}: {line}");
     }
     assert!(line["response_time"].as_f64().unwrap() > 0.0, "{line}");
+}
+
+#[test]
+fn errors_and_slow_requests_are_told_where_nothing_else_is() {
+    let application = Application::start();
+    let logs = json!({ "logs": { "sampleRate": 0.0, "slowMilliseconds": 200 } });
+    let sidecar = Sidecar::before(application.port, logs);
+    for path in ["/hello", "/status/404", "/slow/300"] {
+        sidecar.get(path);
+    }
+    for path in ["/status/404", "/slow/300"] {
+        let line = sidecar.wait_for_request(path);
+        assert_eq!(line["level"], "warn", "{line}");
+    }
+    assert!(sidecar.requests("/hello").is_empty());
 }
 
 #[test]

@@ -96,3 +96,42 @@ fn kind(status: StatusCode) -> &'static str {
         _ => "UNKNOWN_ERROR",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_frameworks_become_the_message() {
+        for (body, message) in [
+            (json!({ "detail": "Not Found" }), Some("Not Found")),
+            (json!({ "detail": [{ "loc": ["body"] }] }), Some(r#"[{"loc":["body"]}]"#)),
+            (json!({ "error": "gone" }), Some("gone")),
+            (json!({ "message": "no such user", "error": "Not Found" }), Some("no such user")),
+            (json!({}), None),
+        ] {
+            assert_eq!(message_of(&body).as_deref(), message, "{body}");
+            assert!(!is_envelope(&body), "{body}");
+        }
+        assert!(is_envelope(&json!({ "error": { "code": 404, "message": "User not found" } })));
+    }
+
+    #[test]
+    fn a_status_stands_for_a_business_code() {
+        for (status, code) in [
+            (400, "VALIDATION_ERROR"),
+            (401, "INVALID_CREDENTIALS"),
+            (403, "INSUFFICIENT_PERMISSIONS"),
+            (404, "RESOURCE_NOT_FOUND"),
+            (409, "CONFLICT"),
+            (422, "VALIDATION_ERROR"),
+            (429, "RATE_LIMITED"),
+            (500, "INTERNAL_ERROR"),
+            (418, "UNKNOWN_ERROR"),
+        ] {
+            assert_eq!(kind(StatusCode::from_u16(status).unwrap()), code, "{status}");
+        }
+    }
+}

@@ -65,7 +65,7 @@ async fn ours_and_the_applications_are_one_text() {
     assert_eq!(lines(&text, "ours_total"), ["ours_total 1"]);
     assert_eq!(lines(&text, "http_requests_total"), [""; 0]);
     assert_eq!(lines(&text, "visiobook_sidecar_process_resident_memory_bytes").len(), 1);
-    assert_eq!(lines(&text, "disk_total_bytes").len(), 1);
+    assert_eq!((lines(&text, "disk_free_bytes").len(), lines(&text, "disk_total_bytes").len()), (1, 1));
     let text = metrics.text().await;
     assert_eq!(
         lines(&text, "visiobook_sidecar_metrics_dropped_total"),
