@@ -12,9 +12,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use defaults::{
-    contract_port, first_version, log_backups, log_days, log_mebibytes, port, retries, version, yes,
-};
+use defaults::{contract_port, first_version, port, retries, version, yes};
 
 /// Version of the document that this release writes and reads.
 pub const VERSION: u32 = 1;
@@ -65,6 +63,9 @@ pub struct Settings {
     /// Origins that browsers may call from; none: CORS is left to the application (D63, X28).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cors_origins: Vec<String>,
+    /// Header that carries the correlation id; none: `x-correlation-id` (D26).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_header: Option<String>,
     /// Whether security headers are set where the application sets none (D60).
     #[serde(default = "yes")]
     pub security_headers: bool,
@@ -192,9 +193,6 @@ pub struct Logs {
     pub sample_rate: f64,
     /// Milliseconds from which a request is slow (D30).
     pub slow_milliseconds: u64,
-    /// File in place of stdout, where a volume is there for it (D32, X31).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<LogFile>,
 }
 
 /// Least level that is written.
@@ -221,23 +219,6 @@ pub enum Format {
     Json,
     /// For people.
     Text,
-}
-
-/// A file for logs that is rotated (D32).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LogFile {
-    /// Its path.
-    pub path: String,
-    /// Mebibytes after which it is rotated.
-    #[serde(default = "log_mebibytes")]
-    pub max_mebibytes: u64,
-    /// Rotated files that are kept.
-    #[serde(default = "log_backups")]
-    pub backups: u32,
-    /// Days after which a rotated file goes.
-    #[serde(default = "log_days")]
-    pub max_days: u32,
 }
 
 /// What a connection may not exceed (H02). Times are of inactivity, never totals.

@@ -159,13 +159,16 @@ fn settings(service: &str, shape: &Shape) -> Settings {
     application.memory_bytes = template::memory_bytes(shape);
     application.metrics_port = said.metrics_port;
     application.health_path = said.health_path.clone();
+    settings.correlation_header =
+        plain(shape, "CORRELATION_ID_HEADER").filter(|header| header != contract::CORRELATION_ID_HEADER);
     settings.logs = logs(said, shape);
     settings.dependencies = dependencies(shape);
-    settings.configuration = ["DATABASE_URL"]
-        .into_iter()
-        .filter(|variable| variables::says(shape, variable))
-        .map(str::to_string)
-        .collect();
+    let tokens = shape.token_key().is_some() && variables::says(shape, "JWT_SECRET");
+    settings.configuration =
+        [("DATABASE_URL", variables::says(shape, "DATABASE_URL")), ("JWT_SECRET", tokens)]
+            .into_iter()
+            .filter_map(|(variable, wanted)| wanted.then(|| variable.to_string()))
+            .collect();
     settings.migrations = said.migrations.map(|migrations| match migrations {
         Migrations::Prisma => settings::Migrations::Prisma,
         Migrations::Alembic => settings::Migrations::Alembic,
@@ -216,17 +219,14 @@ fn settings(service: &str, shape: &Shape) -> Settings {
 
 /// Level and format are the application's, as far as the resource says them in plain.
 fn logs(said: &Sidecar, shape: &Shape) -> settings::Logs {
-    let plain = |variable: &str| {
-        shape.env.get(variable).or_else(|| shape.config.get(variable)).map(|value| value.to_lowercase())
-    };
-    let level = match plain("LOG_LEVEL").as_deref() {
+    let level = match plain(shape, "LOG_LEVEL").as_deref() {
         Some("debug") => LogLevel::Debug,
         Some("info") => LogLevel::Info,
         Some("warn" | "warning") => LogLevel::Warn,
         Some("error") => LogLevel::Error,
         _ => variables::log_level(shape),
     };
-    let format = plain("LOG_FORMAT").unwrap_or_else(|| variables::log_format(shape).to_string());
+    let format = plain(shape, "LOG_FORMAT").unwrap_or_else(|| variables::log_format(shape).to_string());
     let requests = said.logs.clone().unwrap_or_default();
     let default = settings::Logs::default();
     settings::Logs {
@@ -239,8 +239,12 @@ fn logs(said: &Sidecar, shape: &Shape) -> settings::Logs {
         format: if format == "text" { settings::Format::Text } else { settings::Format::Json },
         sample_rate: requests.sample_rate.unwrap_or(default.sample_rate),
         slow_milliseconds: requests.slow_milliseconds.map_or(default.slow_milliseconds, u64::from),
-        file: None,
     }
+}
+
+/// What the resource says of a variable in plain, in lower case.
+fn plain(shape: &Shape, variable: &str) -> Option<String> {
+    shape.env.get(variable).or_else(|| shape.config.get(variable)).map(|value| value.to_lowercase())
 }
 
 /// D71: by environment where clients can be told apart, or as the resource asks.

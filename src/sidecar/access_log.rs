@@ -64,8 +64,8 @@ impl AccessLog {
             if let Some(trace) = &exchange.trace {
                 base.text(line, "trace_id", trace.id());
             }
-            if let Some(broken) = exchange.broken {
-                base.text(line, "error", broken);
+            if let Some(error) = exchange.broken.or(exchange.failure.as_deref()) {
+                base.text(line, "error", error);
             }
             base.end(line);
         });

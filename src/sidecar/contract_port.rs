@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::correlation::Correlation;
 use super::drain::{Drain, Phase};
+use super::headers;
 use super::report::Report;
 use crate::contract::{DRAIN_PATH, DRAINED_PATH};
 
@@ -83,6 +84,7 @@ async fn answer(
             let id = Correlation::default().resolve(request.headers());
             let mut response = report.answer(method, path, id.as_str()).await;
             Correlation::default().set(response.headers_mut(), &id);
+            headers::secure(response.headers_mut());
             response
         }
     }

@@ -56,6 +56,8 @@ pub struct Exchange {
     pub of_contract: bool,
     /// What the grpc-status comes to, as an HTTP status.
     pub grpc: Option<u16>,
+    /// Why the application did not answer, for the log.
+    pub failure: Option<String>,
     /// Why the answer broke off.
     pub broken: Option<&'static str>,
 }

@@ -57,6 +57,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let lines = Lines { sink: sink.clone(), base: base.clone(), level: settings.logs.level };
     let _ = tracing_subscriber::registry().with(lines).try_init();
 
+    log_panics();
+
     let registry = Registry::new();
     let routes = Arc::new(Routes::new(&settings.routes).map_err(Error::Settings)?);
     let drain = Drain::default();
@@ -70,7 +72,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let report = Arc::new(Report::new(&settings, registry, kpis, drain.begun.clone(), &lookup)?);
     let stack = Arc::new(Stack {
         proxies: TrustedProxies::new(&settings.trusted_proxies),
-        correlation: Correlation::default(),
+        correlation: correlation(&settings)?,
         hosts: Hosts::new(&settings.hosts).map_err(Error::Settings)?,
         cors: Cors::new(&settings.cors_origins).map_err(Error::Settings)?,
         limits: settings.rate_limit.as_ref().map(RateLimits::new).transpose().map_err(Error::Settings)?,
@@ -131,6 +133,21 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     tracing::info!("sidecar stops");
     sink.flush();
     Ok(())
+}
+
+fn correlation(settings: &Settings) -> Result<Correlation, Error> {
+    let Some(header) = &settings.correlation_header else { return Ok(Correlation::default()) };
+    Correlation::new(header)
+        .map_err(|_| Error::Settings(format!("correlationHeader: {header:?} is no name of a header")))
+}
+
+/// A panic is a line like any other, with the stack (D35).
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let mut stack = std::backtrace::Backtrace::force_capture().to_string();
+        stack.truncate(stack.floor_char_boundary(4096));
+        tracing::error!(error = %panic, stack, "Panic");
+    }));
 }
 
 /// Keep what changes while the process runs: keys, and the memory of limits.

@@ -39,7 +39,7 @@ use super::route::Routes;
 use super::server::activity::Activity;
 use super::upstream::{Failure, Upstream};
 use crate::contract;
-use crate::contract::settings::Settings;
+use crate::contract::settings::{Environment, Settings};
 
 const PROCESS_TIME: HeaderName = HeaderName::from_static(contract::PROCESS_TIME_HEADER);
 
@@ -85,7 +85,10 @@ impl Stack {
         // A panic of ours is an answer, not a closed connection (H04).
         let passed = AssertUnwindSafe(self.pass(request, &mut passage, peer)).catch_unwind().await;
         let passed = passed.unwrap_or_else(|_| {
-            Err(Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "PANIC", "the sidecar failed on this request"))
+            passage.exchange.failure = Some("a panic, told in a line of its own".into());
+            let kind =
+                if self.settings.environment == Environment::Production { "INTERNAL_ERROR" } else { "PANIC" };
+            Err(Answer::new(StatusCode::INTERNAL_SERVER_ERROR, kind, errors::MASKED))
         });
         let mut response = passed.unwrap_or_else(|answer| {
             answer.into_response(passage.id.as_str(), unix_seconds(), passage.grpc).map(Outgoing::whole)
@@ -118,6 +121,7 @@ impl Stack {
             bytes: 0,
             of_contract: false,
             grpc: None,
+            failure: None,
             broken: None,
         });
         Passage {
@@ -209,17 +213,15 @@ impl Stack {
         request: Request<Incoming>,
         passage: &mut Passage,
     ) -> Result<Response<Outgoing>, Answer> {
-        let activity = &passage.exchange.activity;
-        let answered = self.upstream.send(request, activity).await;
-        let mut response = answered.map_err(|failure| refused(&failure))?;
+        let answered = self.upstream.send(request, &passage.exchange.activity).await;
+        let mut response = answered.map_err(|failure| refused(failure, &mut passage.exchange))?;
         headers::strip_hop_by_hop(response.headers_mut());
         if is_stream(response.headers()) {
-            activity.streams();
+            passage.exchange.activity.streams();
         }
         let mut response = response.map(Outgoing::download);
         if response.status().as_u16() >= 400 && !passage.grpc {
-            let (errors, environment) = (&self.settings.errors, self.settings.environment);
-            response = errors::rewrite(response, errors, environment, passage.id.as_str()).await;
+            response = errors::rewrite(response, &self.settings.errors, passage.id.as_str()).await;
         }
         if !self.settings.compression {
             return Ok(response);
@@ -260,17 +262,22 @@ struct Passage {
     encoding: Option<compression::Encoding>,
 }
 
-/// What a client is told where the application did not answer.
-pub(super) fn refused(failure: &Failure) -> Answer {
-    let (status, kind) = match failure {
-        Failure::Open(_) | Failure::Exhausted | Failure::Connect(..) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE")
+/// What a client is told where the application did not answer; the log is told more.
+fn refused(failure: Failure, exchange: &mut Exchange) -> Answer {
+    let (status, kind, message) = match &failure {
+        Failure::Open(_) => {
+            (503, "SERVICE_UNAVAILABLE", "the application is left alone for a while: come back later")
         }
-        Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "GATEWAY_TIMEOUT"),
-        Failure::Broken(_) => (StatusCode::BAD_GATEWAY, "BAD_GATEWAY"),
-        Failure::Upload => (StatusCode::BAD_REQUEST, "INVALID_INPUT"),
+        Failure::Exhausted => {
+            (503, "SERVICE_UNAVAILABLE", "the application is at its limit: come back later")
+        }
+        Failure::Connect(..) => (503, "SERVICE_UNAVAILABLE", "the application cannot be reached"),
+        Failure::Timeout(_) => (504, "GATEWAY_TIMEOUT", "the application did not answer in time"),
+        Failure::Broken(_) => (502, "BAD_GATEWAY", "the application did not answer"),
+        Failure::Upload => (400, "INVALID_INPUT", "the body of the request broke off"),
     };
-    let answer = Answer::new(status, kind, failure.to_string());
+    exchange.failure = Some(failure.to_string());
+    let answer = Answer::new(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), kind, message);
     match failure {
         Failure::Open(left) => answer.with(RETRY_AFTER, HeaderValue::from(left.as_secs() + 1)),
         _ => answer,

@@ -25,6 +25,7 @@ impl Settings {
             rate_limit: None,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            correlation_header: None,
             security_headers: yes(),
             hosts: Vec::new(),
             auth: None,
@@ -67,18 +68,6 @@ pub(super) fn retries() -> u32 {
     2
 }
 
-pub(super) fn log_mebibytes() -> u64 {
-    100
-}
-
-pub(super) fn log_backups() -> u32 {
-    10
-}
-
-pub(super) fn log_days() -> u32 {
-    30
-}
-
 impl Default for Application {
     fn default() -> Self {
         Application {
@@ -97,13 +86,7 @@ impl Default for Application {
 
 impl Default for Logs {
     fn default() -> Self {
-        Logs {
-            level: Level::Info,
-            format: Format::Json,
-            sample_rate: 1.0,
-            slow_milliseconds: 1000,
-            file: None,
-        }
+        Logs { level: Level::Info, format: Format::Json, sample_rate: 1.0, slow_milliseconds: 1000 }
     }
 }
 

@@ -6,11 +6,11 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
 use super::{Outgoing, unix_seconds};
-use crate::contract::settings::{Environment, Errors};
+use crate::contract::settings::Errors;
 use crate::sidecar::answer::Answer;
 
 /// What a client reads of a failure in production (D44).
-const MASKED: &str = "Une erreur interne s'est produite";
+pub(super) const MASKED: &str = "Une erreur interne s'est produite";
 /// Bytes of an error that are read to see whether it is an envelope.
 const MOST_BYTES: usize = 64 << 10;
 
@@ -18,10 +18,9 @@ const MOST_BYTES: usize = 64 << 10;
 pub(super) async fn rewrite(
     response: Response<Outgoing>,
     errors: &Errors,
-    environment: Environment,
     correlation_id: &str,
 ) -> Response<Outgoing> {
-    let masks = errors.mask && response.status().as_u16() >= 500 && environment == Environment::Production;
+    let masks = errors.mask && response.status().as_u16() >= 500;
     if masks {
         let (parts, _) = response.into_parts();
         let answer = Answer::new(parts.status, "INTERNAL_ERROR", MASKED);

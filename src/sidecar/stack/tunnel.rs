@@ -38,11 +38,14 @@ pub(super) async fn open(
     exchange: &mut Exchange,
 ) -> Result<Response<Outgoing>, Answer> {
     let client = hyper::upgrade::on(&mut request);
-    let stream = stack.upstream.connect().await.map_err(|failure| refused(&failure))?;
-    let broken = |error| refused(&Failure::Broken(error));
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    tokio::spawn(connection.with_upgrades());
-    let mut response = sender.send_request(request).await.map_err(broken)?;
+    let asked = async {
+        let stream = stack.upstream.connect().await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(Failure::Broken)?;
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.map_err(Failure::Broken)
+    };
+    let mut response = asked.await.map_err(|failure| refused(failure, exchange))?;
     exchange.activity.streams();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::strip_hop_by_hop(response.headers_mut());
