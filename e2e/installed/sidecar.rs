@@ -13,7 +13,14 @@ use crate::support::{Clients, Site, kubectl, soak};
 async fn address(site: &Site, name: &str, port: u16) -> SocketAddr {
     let service = site.child(Kind::Service, name).await.expect("Service");
     let ip = service["spec"]["clusterIP"].as_str().expect("a cluster IP").parse().expect("an address");
-    SocketAddr::new(ip, port)
+    let address = SocketAddr::new(ip, port);
+    // The nodes learn of ready pods a moment after the service is Ready.
+    let started = Instant::now();
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing listens on {address}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    address
 }
 
 /// An example application, with the routes that it has.

@@ -114,7 +114,7 @@ fn everything_a_resource_says_of_its_sidecar_arrives() {
         "rateLimit": { "requestsPerMinute": 60, "burst": 5, "exemptSubjects": ["load"] },
         "errors": { "envelope": true }, "logs": { "sampleRate": 0.5, "slowMilliseconds": 200 },
         "retries": 0, "breaker": { "failures": 3, "openSeconds": 10.0 }, "kpis": { "activeUsers": "active_users" },
-        "migrations": "Prisma", "configuration": ["DATABASE_URL"],
+        "migrations": "Prisma", "configuration": ["DATABASE_URL", "JWT_SECRET"],
         "dependencies": [{ "name": "database", "kind": "Postgres", "variable": "DATABASE_URL", "critical": true }],
     });
     assert_eq!(settings(spec.clone(), typed("production")), expected);

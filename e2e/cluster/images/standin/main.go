@@ -74,9 +74,12 @@ func main() {
 	unready.Store(os.Getenv("READY") == "false")
 	servers := []*http.Server{
 		serve(cmp.Or(os.Getenv("PORT"), "8080"), map[string]http.HandlerFunc{
-			"GET /health": health, "GET /ready": ready, "POST /toggle": toggle, "GET /{$}": index,
+			"GET /health": health, "GET /ready": ready, "POST /toggle": toggle, "GET /metrics": metrics, "GET /{$}": index,
 		}),
-		serve(cmp.Or(os.Getenv("PROMETHEUS_PORT"), "9090"), map[string]http.HandlerFunc{"GET /metrics": metrics}),
+	}
+	// Without a sidecar, metrics have a port of their own.
+	if port := os.Getenv("PROMETHEUS_PORT"); port != "" {
+		servers = append(servers, serve(port, map[string]http.HandlerFunc{"GET /metrics": metrics}))
 	}
 	log.Printf("%s %s listens", name, version)
 
