@@ -29,6 +29,14 @@ lint: ## formatting, clippy, shellcheck
 unit: ## tests that need no cluster
 	cargo test --locked
 
+.PHONY: stores
+stores: ## the sidecar's checks on real servers of PostgreSQL and Redis
+	e2e/stores
+
+.PHONY: fuzz
+fuzz: ## bent requests against the sidecar, for a minute
+	VISIOBOOK_FUZZ_SECONDS=$${VISIOBOOK_FUZZ_SECONDS:-60} cargo test --locked --test sidecar fuzz -- --nocapture
+
 .PHONY: generate
 generate: ## write anew what is generated: CRDs, golden files, tables of the documentation
 	cargo run --locked --quiet -- crd --write crds/
@@ -82,6 +90,7 @@ test: ## everything: lint, unit, and e2e on a cluster of its own
 .PHONY: soak
 soak: cluster-up image images ## the long variants of the tests; their outcome belongs into the docs
 	e2e/install
+	VISIOBOOK_FUZZ_SECONDS=600 $(MAKE) fuzz
 	VISIOBOOK_SOAK=1 e2e/run $(FILTER)
 
 .PHONY: bench
@@ -92,3 +101,8 @@ bench: cluster-up image ## measure the operator; figures go to target/bench.json
 	$(CLUSTER_TOOL) node add-simulated bench-start; \
 	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook cargo bench --locked --bench fleet; \
 	$(CLUSTER_TOOL) node remove bench-start
+
+.PHONY: bench-sidecar
+bench-sidecar: binary ## measure the sidecar beside nginx, without a cluster
+	command -v nginx >/dev/null || apt-get install -y -qq --no-install-recommends nginx-light </dev/null >/dev/null
+	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook cargo bench --locked --bench sidecar

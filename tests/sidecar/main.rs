@@ -3,6 +3,7 @@
 
 mod contract;
 mod drain;
+mod fuzz;
 mod hostile;
 mod limits;
 mod proxying;
