@@ -167,7 +167,8 @@ fn settings(service: &str, shape: &Shape) -> Settings {
     settings.configuration =
         [("DATABASE_URL", variables::says(shape, "DATABASE_URL")), ("JWT_SECRET", tokens)]
             .into_iter()
-            .filter_map(|(variable, wanted)| wanted.then(|| variable.to_string()))
+            .filter(|(_, wanted)| *wanted)
+            .map(|(variable, _)| variable.to_string())
             .collect();
     settings.migrations = said.migrations.map(|migrations| match migrations {
         Migrations::Prisma => settings::Migrations::Prisma,
