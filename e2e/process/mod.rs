@@ -3,6 +3,7 @@
 mod answers;
 mod crash;
 mod growth;
+mod http2;
 mod idle;
 mod lag;
 mod leader;

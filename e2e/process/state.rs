@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use visiobook::api::VisiobookService;
 
-use crate::support::{PATIENCE, STANDIN, Site, is, observed};
+use crate::support::{PATIENCE, STANDIN, Site, is, message, observed};
 
 /// A service with every child that there is.
 pub fn first_spec() -> Value {
@@ -101,6 +101,8 @@ pub async fn settled(site: &Site, name: &str) {
         is(service, "Ready", "True")
             && is(service, "Reconciling", "False")
             && is(service, "Stalled", "False")
+            // A message alone is told some seconds later.
+            && message(service, "Progressing").ends_with(" runs")
             && observed(service)
     };
     site.until(name, "settled and well", well).await;

@@ -158,6 +158,10 @@ async fn apply_group(
             cache.settle(&live, planned.manager, plan);
             continue;
         }
+        // At once: whoever removes a field before the next pass is to be told of as well.
+        if compare(&planned.object, &live.json(), planned.manager) == Difference::Same {
+            cache.settle(&live, planned.manager, plan);
+        }
         let drifted: Vec<Drift> = changes
             .iter()
             .filter(|_| !is_new)
