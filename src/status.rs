@@ -59,6 +59,13 @@ pub struct Event {
     pub note: String,
 }
 
+impl Event {
+    /// Whether it tells of a write, which no later pass knows of.
+    pub fn tells_what_was_done(&self) -> bool {
+        matches!(self.reason, "RevisionStarted" | "SecretsRotated" | "DriftRepaired")
+    }
+}
+
 /// The status of a service that is kept.
 pub fn report(pass: &Pass<'_>, now: Timestamp) -> Report {
     let status = numbers(pass, conditions::kept(pass, now));

@@ -184,7 +184,7 @@ fn note(
     );
 }
 
-/// Publish a status if it says something new, then its events. Answers when to look again.
+/// Publish a status if it says something new, and events. Answers when to look again.
 async fn tell(
     service: &Arc<VisiobookService>,
     context: &Arc<Context>,
@@ -193,6 +193,10 @@ async fn tell(
 ) -> Result<Duration, Unfinished> {
     let uid = service.uid().unwrap_or_default();
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+    // What was done is known to this pass alone; what the status says newly is found again by the next one.
+    let (done, said): (Vec<_>, Vec<_>) =
+        report.events.into_iter().partition(status::Event::tells_what_was_done);
+    tell_events(service, context, done).await;
     if report.status != *previous {
         if !report.pressing
             && let Some(wait) = context.hold_back(&uid, STATUS_GAP)
@@ -208,8 +212,13 @@ async fn tell(
         (condition.type_.as_str(), value)
     });
     context.metrics.show_service(&namespace, &name, conditions);
+    tell_events(service, context, said).await;
+    Ok(IDLE)
+}
+
+async fn tell_events(service: &Arc<VisiobookService>, context: &Arc<Context>, events: Vec<status::Event>) {
     let reference = service.object_ref(&());
-    for event in report.events {
+    for event in events {
         let note = status::cut(&event.note, NOTE);
         let event = Event {
             type_: if event.warning { EventType::Warning } else { EventType::Normal },
@@ -220,10 +229,9 @@ async fn tell(
             secondary: None,
         };
         if let Err(error) = context.recorder.publish(&event, &reference).await {
-            tracing::warn!(%error, name, "an event could not be told");
+            tracing::warn!(%error, name = service.name_any(), "an event could not be told");
         }
     }
-    Ok(IDLE)
 }
 
 fn failure(error: &Error) -> Failure {
