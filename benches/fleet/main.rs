@@ -2,28 +2,17 @@
 //! something measured in the same run. Results go to `target/bench.json`; `docs/performance.md` tells the story.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../sidecar/figures.rs"]
+mod figures;
 mod fleet;
 mod process;
 mod replay;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
+use figures::Figure;
 use fleet::Fleet;
 use process::Operator;
-
-/// One line of `target/bench.json`.
-#[derive(Serialize)]
-struct Figure {
-    name: &'static str,
-    value: f64,
-    unit: &'static str,
-    against: &'static str,
-    ratio: Option<f64>,
-    goal: &'static str,
-    holds: bool,
-}
 
 #[tokio::main]
 async fn main() {
@@ -88,8 +77,8 @@ async fn main() {
     let children = fleet::CHILDREN as f64;
     let per_service = writes as f64 / services as f64;
     let seconds = |duration: Duration| duration.as_secs_f64();
-    let mut add = |name, value, unit, against, ratio, goal, holds| {
-        figures.push(Figure { name, value, unit, against, ratio, goal, holds });
+    let mut add = |name: &str, value, unit, against: &str, ratio, goal, holds| {
+        figures.push(Figure { name: name.into(), value, unit, against: against.into(), ratio, goal, holds });
     };
     add(
         "apply_to_final_status",
@@ -133,10 +122,7 @@ async fn main() {
     add("restart_writes", restart_writes as f64, "writes", "0", None, "0", restart_writes == 0);
     add("change_to_child_p50", seconds(latencies.0), "s", "-", None, "-", true);
     add("change_to_child_p99", seconds(latencies.1), "s", "-", None, "-", true);
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-    std::fs::create_dir_all(&path).expect("target");
-    std::fs::write(path.join("bench.json"), serde_json::to_string_pretty(&figures).expect("json"))
-        .expect("bench.json");
+    figures::record(&figures);
     for figure in &figures {
         let mark = if figure.holds { "holds" } else { "MISSED" };
         println!(

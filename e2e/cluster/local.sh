@@ -23,6 +23,7 @@ MARK=.visiobook-cluster
 # In starting order. kwok starts with the first simulated node.
 COMPONENTS=(containerd etcd apiserver controller-manager scheduler kubelet proxy coredns metrics-server)
 
+. "$HERE/packages.sh"
 . "$HERE/processes.sh"
 . "$HERE/certificates.sh"
 
@@ -35,13 +36,8 @@ install_packages() {
     command -v "${need%:*}" >/dev/null || missing+=("${need#*:}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
-  command -v apt-get >/dev/null || die "install these programs first: ${missing[*]}"
-  say "installing ${missing[*]}"
   ! command -v containerd >/dev/null || had_containerd=yes
-  export DEBIAN_FRONTEND=noninteractive
-  { apt-get install -y -qq --no-install-recommends "${missing[@]}" ||
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; }; } </dev/null >/dev/null ||
-    die "the packages could not be installed; see the message above"
+  install_debian "${missing[@]}"
   # The package starts a daemon of its own; nobody asked for that one.
   if [ -z "$had_containerd" ] && [ -d /run/systemd/system ]; then
     systemctl disable --now containerd >&2 || true

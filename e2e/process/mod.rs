@@ -14,7 +14,4 @@ mod stored;
 mod strict;
 mod upgrade;
 
-/// Whether tests take the time that they would like to have, rather than what fits every build.
-fn soak() -> bool {
-    std::env::var_os("VISIOBOOK_SOAK").is_some_and(|soak| !soak.is_empty())
-}
+use crate::support::soak;

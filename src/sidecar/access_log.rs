@@ -83,7 +83,7 @@ fn level(status: u16, slow: bool) -> Level {
 }
 
 /// Milliseconds with three decimals, as a JSON number.
-struct Milliseconds(Duration);
+pub(super) struct Milliseconds(pub(super) Duration);
 
 impl std::fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,6 +1,7 @@
 //! What the sidecar answers itself: the error envelope (D40), as JSON or as a grpc-status.
 
 use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -66,6 +67,11 @@ impl Answer {
         }
         response
     }
+}
+
+/// Now, as envelopes and tokens tell the time.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The gRPC code of an HTTP status, as gRPC's own mapping has it, with 429 and 504 told apart.

@@ -1,5 +1,6 @@
 //! One GET over HTTP or HTTPS, within a time: for checks of other services, key sets and the application's metrics.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +40,9 @@ pub enum Error {
 /// Each request has a connection of its own: they are seconds apart, and servers close idle ones at just that time.
 #[derive(Clone)]
 pub struct Fetch {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    protocol: Protocol,
+    /// Made by the first request: most sidecars have nobody to ask, and the roots of TLS take memory and time.
+    client: Arc<OnceLock<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>>,
     most_bytes: usize,
 }
 
@@ -52,13 +55,18 @@ impl Default for Fetch {
 impl Fetch {
     /// A client for servers that speak `protocol`.
     pub fn speaking(protocol: Protocol) -> Fetch {
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .http2_only(protocol == Protocol::Http2)
-            .build(connector);
-        Fetch { client, most_bytes: MOST_BYTES }
+        Fetch { protocol, client: Arc::default(), most_bytes: MOST_BYTES }
+    }
+
+    fn client(&self) -> &Client<HttpsConnector<HttpConnector>, Empty<Bytes>> {
+        self.client.get_or_init(|| {
+            let connector =
+                HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+            Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .http2_only(self.protocol == Protocol::Http2)
+                .build(connector)
+        })
     }
 
     /// The same for answers of at most `bytes`.
@@ -84,7 +92,7 @@ impl Fetch {
     }
 
     async fn send(&self, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), Error> {
-        let answer = self.client.request(request).await.map_err(|error| Error::Connection(told(&error)))?;
+        let answer = self.client().request(request).await.map_err(|error| Error::Connection(told(&error)))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), self.most_bytes).collect().await;
         match body {

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use prometheus::Registry;
 use serde::Serialize;
 
-use super::answer::Answer;
+use super::answer::{Answer, unix_seconds};
 use super::dependencies::Dependencies;
 use crate::contract::settings::{DependencyKind, Settings};
 use crate::contract::{ALIVE_PATH, HEALTH_PATH, KPIS_PATH, METRICS_PATH, READY_PATH};
@@ -245,19 +245,15 @@ fn refuse(path: &str, correlation_id: &str) -> Response<Bytes> {
     }
     Answer::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Only GET and HEAD are answered here")
         .with(ALLOW, HeaderValue::from_static("GET, HEAD"))
-        .into_response(correlation_id, seconds(), false)
+        .into_response(correlation_id, unix_seconds(), false)
 }
 
 fn not_found(correlation_id: &str) -> Response<Bytes> {
     Answer::new(StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND", "Not found").into_response(
         correlation_id,
-        seconds(),
+        unix_seconds(),
         false,
     )
-}
-
-fn seconds() -> u64 {
-    u64::try_from(Timestamp::now().as_second()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -87,9 +87,9 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let activity = Activity::new(self.ticks.clone());
         self.connections().push(Arc::downgrade(&activity));
-        let peer = self.stack.proxies.peer(peer.ip());
+        let peer = Arc::new(self.stack.proxies.peer(peer.ip()));
         let io = TokioIo::new(Watched::new(stream, activity.clone()));
-        let (stack, of_requests, of_peer) = (self.stack.clone(), activity.clone(), Arc::new(peer.clone()));
+        let (stack, of_requests, of_peer) = (self.stack.clone(), activity.clone(), peer.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (stack, activity, peer) = (stack.clone(), of_requests.clone(), of_peer.clone());
             async move { Ok::<Response<Outgoing>, Infallible>(stack.answer(request, &peer, &activity).await) }

@@ -12,7 +12,7 @@ mod well_formed;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SET_COOKIE};
@@ -22,7 +22,8 @@ use hyper::body::Incoming;
 
 pub use outgoing::Outgoing;
 
-use super::answer::Answer;
+use super::access_log::Milliseconds;
+use super::answer::{Answer, unix_seconds};
 use super::auth::Authentication;
 use super::auth::csrf::Csrf;
 use super::auth::identity::Caller;
@@ -297,14 +298,9 @@ fn is_stream(headers: &HeaderMap) -> bool {
 /// X29: milliseconds, with three decimals.
 fn milliseconds(elapsed: Duration) -> HeaderValue {
     use std::io::Write;
-    let micros = elapsed.as_micros();
     let mut text = [0u8; 32];
     let mut rest = &mut text[..];
-    let _ = write!(rest, "{}.{:03}", micros / 1000, micros % 1000);
+    let _ = write!(rest, "{}", Milliseconds(elapsed));
     let left = rest.len();
     HeaderValue::from_bytes(&text[..32 - left]).unwrap_or(HeaderValue::from_static("0"))
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

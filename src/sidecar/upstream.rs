@@ -126,15 +126,13 @@ impl Upstream {
         let mut left = self.retries;
         loop {
             let copy = (idempotent && left > 0 && request.body().is_empty()).then(|| copy_of(&request));
-            let (failure, unsent) = match self.protocol {
-                Protocol::Http1 => match self.send_http1(request).await {
-                    Ok(response) => return Ok(response),
-                    Err(failed) => failed,
-                },
-                Protocol::Http2 => match self.send_http2(request).await {
-                    Ok(response) => return Ok(response),
-                    Err(failed) => failed,
-                },
+            let sent = match self.protocol {
+                Protocol::Http1 => self.send_http1(request).await,
+                Protocol::Http2 => self.send_http2(request).await,
+            };
+            let (failure, unsent) = match sent {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
             };
             let again = unsent.or(copy).filter(|_| left > 0 && !matches!(failure, Failure::Upload));
             let Some(again) = again else { return Err(failure) };

@@ -16,6 +16,7 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
+use visiobook::plan::merge;
 
 pub type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -348,16 +349,5 @@ pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn merge(under: &mut Value, over: Value) {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            for (key, value) in over {
-                merge(under.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (under, over) => *under = over,
     }
 }

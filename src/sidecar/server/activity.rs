@@ -1,6 +1,6 @@
 //! What a connection is doing, and since when: limits are for standing still, never for taking long (H02).
 //!
-//! Every hook is a store into an atomic of the connection's own; one sweep a second judges them all. A timer for
+//! Every hook is a store into an atomic of the connection's own; one sweep every half second judges them all. A timer for
 //! every read and write would cost more than the requests.
 
 use std::io;

@@ -5,9 +5,9 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
-use super::{Outgoing, unix_seconds};
+use super::Outgoing;
 use crate::contract::settings::Errors;
-use crate::sidecar::answer::Answer;
+use crate::sidecar::answer::{Answer, unix_seconds};
 
 /// What a client reads of a failure in production (D44).
 pub(super) const MASKED: &str = "Une erreur interne s'est produite";
