@@ -12,3 +12,4 @@ mod secrets;
 mod sidecar;
 mod smoke;
 mod status;
+mod stores;

@@ -6,6 +6,7 @@ mod load;
 mod look;
 pub mod operator;
 pub mod proxy;
+pub mod servers;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
