@@ -9,6 +9,8 @@ mod budget;
 mod config;
 mod deployment;
 mod history;
+mod ingress;
+mod isolation;
 mod service;
 mod sidecar;
 mod template;
@@ -83,10 +85,12 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         if let Some(serving) = serving {
             plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
             plan.objects.extend(budget::build(&site, serving));
+            plan.objects.extend(isolation::build(&site, serving, revision, &rendered, facts));
         }
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
         if let Some(serving) = serving {
             plan.objects.extend(autoscaler::build(&site, serving));
+            plan.objects.extend(ingress::build(&site, serving));
         }
     }
     (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
