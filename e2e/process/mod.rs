@@ -2,9 +2,11 @@
 
 mod answers;
 mod crash;
+mod definitions;
 mod growth;
 mod http2;
 mod idle;
+mod isolation;
 mod lag;
 mod leader;
 mod orphaned;

@@ -10,6 +10,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exposure::EnvironmentIngress;
+use super::isolation::EnvironmentNetworkPolicy;
 use super::sidecar::EnvironmentSidecar;
 
 /// One environment: the defaults its services start from, and the limits they keep to. A namespace belongs to it
@@ -46,6 +48,12 @@ pub struct VisiobookEnvironmentSpec {
     /// What the sidecars of all services start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<EnvironmentSidecar>,
+    /// How services are reached from outside of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<EnvironmentIngress>,
+    /// Who may connect to whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<EnvironmentNetworkPolicy>,
 }
 
 /// The rule book of an environment (B01-B03, X04).

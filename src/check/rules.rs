@@ -1,5 +1,6 @@
 //! The rules, one function each, in the order in which their refusals are told.
 
+mod exposure;
 mod origin;
 mod pod;
 mod resources;
@@ -41,7 +42,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 26] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -66,6 +67,8 @@ const RULES: [Rule; 24] = [
     sidecar::words,
     sidecar::resources,
     sidecar::dependencies,
+    exposure::ingress,
+    exposure::isolation,
 ];
 
 /// Every refusal, in order.
