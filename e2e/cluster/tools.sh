@@ -5,9 +5,12 @@
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec)
+# No part of the cluster: built by the test that runs them.
+ON_DEMAND=(helm argocd)
 
 # What a first build costs on two cores.
-declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s')
+declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
+  [helm]='2 min' [argocd]='4 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {
@@ -41,6 +44,13 @@ copy_data() { # FAMILY DESTINATION
     podinfo)
       module=$(go list -m -f '{{.Dir}}' github.com/stefanprodan/podinfo)
       cp -r "$module/ui" "$2/ui" ;;
+    argocd)
+      module=$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)
+      cp -r "$module/manifests/crds" "$2/crds"
+      # One program; its role is the name that it is called by.
+      mv "$2/bin/cmd" "$2/bin/argocd"
+      ln -s argocd "$2/bin/argocd-repo-server"
+      ln -s argocd "$2/bin/argocd-application-controller" ;;
   esac
   chmod -R u+w "$2"
 }
@@ -71,15 +81,20 @@ build_family() { # FAMILY
   exec 9>&-
 }
 
-build_tools() {
+build_tools() { # [FAMILY...]
   local family
   command -v go >/dev/null || die "Go is needed to build the cluster's programs; install the version named in e2e/cluster/tools/*/go.mod"
-  for family in "${FAMILIES[@]}"; do build_family "$family"; done
+  [ $# -gt 0 ] || set -- "${FAMILIES[@]}"
+  for family; do
+    [ -d "$TOOLS_SOURCE/$family" ] || die "no tools '$family'; there are: ${FAMILIES[*]} ${ON_DEMAND[*]}"
+    build_family "$family"
+  done
 }
 
-# The folders of all tools, as a PATH.
-tools_path() {
+# The folders of the tools, as a PATH.
+tools_path() { # [FAMILY...]
   local family path=
-  for family in "${FAMILIES[@]}"; do path+=${path:+:}$(family_dir "$family")/bin; done
+  [ $# -gt 0 ] || set -- "${FAMILIES[@]}"
+  for family; do path+=${path:+:}$(family_dir "$family")/bin; done
   echo "$path"
 }
