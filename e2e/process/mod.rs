@@ -3,6 +3,7 @@
 mod answers;
 mod crash;
 mod growth;
+mod helm;
 mod http2;
 mod idle;
 mod lag;

@@ -99,8 +99,7 @@ fn the_chart_says_nothing_where_a_value_is_what_the_operator_does_anyway() {
         ("log", "/logs/level"),
         ("admin-address", "/metrics/port"),
     ] {
-        let argument =
-            operator.get_arguments().find(|argument| argument.get_long() == Some(option)).unwrap();
+        let argument = operator.get_arguments().find(|argument| argument.get_long() == Some(option)).unwrap();
         let default = argument.get_default_values()[0].to_str().unwrap().replace("0.0.0.0:", "");
         let value = values.pointer(pointer).unwrap();
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
@@ -175,8 +174,12 @@ fn table() -> String {
 fn every_example_is_a_sample_of_kustomize() {
     for folder in ["examples", "examples/environments", "crds"] {
         let listed = one(&format!("{folder}/Kustomization"));
-        let listed: BTreeSet<String> =
-            listed["resources"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().into()).collect();
+        let listed: BTreeSet<String> = listed["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap().into())
+            .collect();
         let listed: BTreeSet<String> = listed.into_iter().filter(|name| name.ends_with(".yaml")).collect();
         assert_eq!(listed, files(folder), "{folder}/Kustomization");
     }
