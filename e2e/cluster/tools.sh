@@ -4,10 +4,13 @@
 
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
-FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions cyclonus)
+FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
+# No part of the cluster: built by the test that runs them.
+ON_DEMAND=(helm argocd cyclonus)
 
 # What a first build costs on two cores.
-declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s' [definitions]='5 s' [cyclonus]='1 min')
+declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
+  [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [cyclonus]='1 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {
@@ -55,6 +58,13 @@ copy_data() { # FAMILY DESTINATION
       cp "$module/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" "$2/crds"
       module=$(module_folder github.com/prometheus-operator/prometheus-operator)
       cp "$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml "$2/crds" ;;
+    argocd)
+      module=$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)
+      cp -r "$module/manifests/crds" "$2/crds"
+      # One program; its role is the name that it is called by.
+      mv "$2/bin/cmd" "$2/bin/argocd"
+      ln -s argocd "$2/bin/argocd-repo-server"
+      ln -s argocd "$2/bin/argocd-application-controller" ;;
   esac
   chmod -R u+w "$2"
 }
@@ -85,15 +95,20 @@ build_family() { # FAMILY
   exec 9>&-
 }
 
-build_tools() {
+build_tools() { # [FAMILY...]
   local family
   command -v go >/dev/null || die "Go is needed to build the cluster's programs; install the version named in e2e/cluster/tools/*/go.mod"
-  for family in "${FAMILIES[@]}"; do build_family "$family"; done
+  [ $# -gt 0 ] || set -- "${FAMILIES[@]}"
+  for family; do
+    [ -d "$TOOLS_SOURCE/$family" ] || die "no tools '$family'; there are: ${FAMILIES[*]} ${ON_DEMAND[*]}"
+    build_family "$family"
+  done
 }
 
-# The folders of all tools, as a PATH.
-tools_path() {
+# The folders of the tools, as a PATH.
+tools_path() { # [FAMILY...]
   local family path=
-  for family in "${FAMILIES[@]}"; do path+=${path:+:}$(family_dir "$family")/bin; done
+  [ $# -gt 0 ] || set -- "${FAMILIES[@]}"
+  for family; do path+=${path:+:}$(family_dir "$family")/bin; done
   echo "$path"
 }

@@ -2,6 +2,7 @@
 
 mod autoscaling;
 mod bad_input;
+mod chart;
 mod configuration;
 mod deletion;
 mod drift;

@@ -4,6 +4,7 @@ mod answers;
 mod crash;
 mod definitions;
 mod growth;
+mod helm;
 mod http2;
 mod idle;
 mod isolation;

@@ -8,6 +8,7 @@ mod look;
 pub mod operator;
 pub mod proxy;
 pub mod servers;
+mod tools;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub use fields::{Field, owned};
 pub use kubectl::{kubectl, try_kubectl};
 pub use load::Clients;
 pub use look::{INTRUDER, metrics, sum};
+pub use tools::{root, run, tools};
 
 /// A small stand-in for the seeds' images, which are not public.
 pub const STANDIN: &str = "ghcr.io/visiobook-esp/user-service:1.0.0";

@@ -3,6 +3,7 @@
 
 mod backends;
 mod cases;
+mod chart;
 mod conformance;
 mod defaults;
 mod exposure;
