@@ -17,9 +17,18 @@ pub enum Kind {
     Deployment,
     /// Scaling by load.
     HorizontalPodAutoscaler,
+    /// What all pods of a namespace may take together: an environment's.
+    ResourceQuota,
+    /// What each container of a namespace may take: an environment's.
+    LimitRange,
+    /// Who may do what in a namespace: an environment's.
+    RoleBinding,
 }
 
 impl Kind {
+    /// What an environment puts into its namespaces; no service has such children.
+    pub const GOVERNANCE: [Kind; 3] = [Kind::ResourceQuota, Kind::LimitRange, Kind::RoleBinding];
+
     /// Every kind, in the order in which children are written.
     pub const ALL: [Kind; 7] = [
         Kind::ServiceAccount,
@@ -41,6 +50,9 @@ impl Kind {
             Kind::PodDisruptionBudget => "PodDisruptionBudget",
             Kind::Deployment => "Deployment",
             Kind::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+            Kind::ResourceQuota => "ResourceQuota",
+            Kind::LimitRange => "LimitRange",
+            Kind::RoleBinding => "RoleBinding",
         }
     }
 
@@ -54,6 +66,9 @@ impl Kind {
             Kind::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
             Kind::Deployment => ("apps", "v1", "deployments"),
             Kind::HorizontalPodAutoscaler => ("autoscaling", "v2", "horizontalpodautoscalers"),
+            Kind::ResourceQuota => ("", "v1", "resourcequotas"),
+            Kind::LimitRange => ("", "v1", "limitranges"),
+            Kind::RoleBinding => ("rbac.authorization.k8s.io", "v1", "rolebindings"),
         }
     }
 

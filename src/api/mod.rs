@@ -1,6 +1,7 @@
 //! The two kinds, as people write them. Doc comments here are what `kubectl explain` prints.
 
 mod environment;
+mod governance;
 pub mod kinds;
 pub mod names;
 pub mod quantity;
@@ -14,6 +15,10 @@ mod workload;
 pub use environment::{
     AutoscalingDefault, EnvironmentDefaults, EnvironmentLimits, EnvironmentType, GpuLimit, ImageRules,
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
+};
+pub use governance::{
+    Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
+    VisiobookEnvironmentStatus,
 };
 pub use schema::crds;
 pub use service::{

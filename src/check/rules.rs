@@ -41,11 +41,10 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 22] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
-    origin::image_origin,
     origin::ports,
     variables::variable_names,
     variables::variables_once,
@@ -54,9 +53,8 @@ const RULES: [Rule; 24] = [
     variables::config_size,
     variables::literal_values,
     resources::quantities,
-    resources::ceilings,
-    resources::gpu,
-    resources::replicas,
+    resources::requests,
+    resources::autoscaling,
     resources::pace,
     pod::probes,
     pod::pod,
