@@ -29,9 +29,18 @@ pub enum Kind {
     ServiceMonitor,
     /// What Prometheus alerts on.
     PrometheusRule,
+    /// What all pods of a namespace may take together: an environment's.
+    ResourceQuota,
+    /// What each container of a namespace may take: an environment's.
+    LimitRange,
+    /// Who may do what in a namespace: an environment's.
+    RoleBinding,
 }
 
 impl Kind {
+    /// What an environment puts into its namespaces; no service has such children.
+    pub const GOVERNANCE: [Kind; 3] = [Kind::ResourceQuota, Kind::LimitRange, Kind::RoleBinding];
+
     /// Every kind, in the order in which children are written.
     pub const ALL: [Kind; 13] = [
         Kind::ServiceAccount,
@@ -69,6 +78,9 @@ impl Kind {
             Kind::HTTPRoute => "HTTPRoute",
             Kind::ServiceMonitor => "ServiceMonitor",
             Kind::PrometheusRule => "PrometheusRule",
+            Kind::ResourceQuota => "ResourceQuota",
+            Kind::LimitRange => "LimitRange",
+            Kind::RoleBinding => "RoleBinding",
         }
     }
 
@@ -88,6 +100,9 @@ impl Kind {
             Kind::HTTPRoute => ("gateway.networking.k8s.io", "v1", "httproutes"),
             Kind::ServiceMonitor => ("monitoring.coreos.com", "v1", "servicemonitors"),
             Kind::PrometheusRule => ("monitoring.coreos.com", "v1", "prometheusrules"),
+            Kind::ResourceQuota => ("", "v1", "resourcequotas"),
+            Kind::LimitRange => ("", "v1", "limitranges"),
+            Kind::RoleBinding => ("rbac.authorization.k8s.io", "v1", "rolebindings"),
         }
     }
 

@@ -3,6 +3,7 @@
 mod environment;
 mod exposure;
 mod isolation;
+mod governance;
 pub mod kinds;
 pub mod names;
 pub mod quantity;
@@ -19,6 +20,10 @@ pub use environment::{
 };
 pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls};
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
+pub use governance::{
+    Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
+    VisiobookEnvironmentStatus,
+};
 pub use schema::crds;
 pub use service::{
     Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,

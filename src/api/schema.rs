@@ -16,6 +16,7 @@ const MAPS: &[(&str, &[&str])] = &[
     ("spec.pod.topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
     ("spec.pod.hostAliases", &["ip"]),
     ("spec.dependsOn", &["name"]),
+    ("spec.access.approverAccounts", &["namespace", "name"]),
     ("status.conditions", &["type"]),
     ("status.children", &["kind", "name"]),
 ];
@@ -25,6 +26,9 @@ const SETS: &[&str] = &[
     "spec.ingress.hosts",
     "spec.networkPolicy.metricsFrom",
     "spec.networkPolicy.egress.ranges",
+    "spec.access.view",
+    "spec.access.edit",
+    "spec.access.approve",
     "spec.sidecar.routes",
     "spec.sidecar.hosts",
     "spec.sidecar.auth.publicRoutes",

@@ -1,6 +1,7 @@
 //! May this run, and with which values? Pure: the resource and its environment in, values or every refusal out.
 
 mod exposure;
+mod governance;
 pub mod image;
 mod isolation;
 mod resolve;
@@ -12,6 +13,7 @@ mod valid;
 
 pub use exposure::Exposure;
 pub use isolation::Isolation;
+pub use governance::policies;
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
 pub use secrets::{digest as secrets_digest, hold, mounted, references};
@@ -46,6 +48,7 @@ pub fn validate(service: &VisiobookService, environment: &EnvironmentFact) -> Re
         Err(refusal) => return Err(vec![refusal]),
     };
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
-    let refusals = rules::broken(name, namespace, &service.spec, &environment);
+    let mut refusals = rules::broken(name, namespace, &service.spec, &environment);
+    refusals.extend(governance::broken(&service.spec, &environment));
     if refusals.is_empty() { Ok(resolve::resolve(name, &service.spec, &environment)) } else { Err(refusals) }
 }

@@ -26,14 +26,8 @@ pub struct EnvironmentRules {
     pub replicas: i32,
     /// Default of autoscaling (X17).
     pub autoscaling: bool,
-    /// Whether GPUs are allowed at all.
-    pub gpu_allowed: bool,
-    /// Most GPUs a pod may have.
-    pub gpu_per_pod: Option<i32>,
-    /// Whether `latest` is refused.
-    pub forbid_latest: bool,
-    /// Whether a digest is required.
-    pub require_digest: bool,
+    /// Fewest pods of a service (A45).
+    pub min_replicas: i32,
 }
 
 /// The rules that govern a namespace, or the refusal where its label names nothing.
@@ -55,17 +49,16 @@ pub fn rules_of(environment: &EnvironmentFact) -> Result<EnvironmentRules, Refus
     };
     let development = said.type_ == EnvironmentType::Development;
     let defaults = said.defaults.as_ref();
-    let gpu = said.limits.as_ref().and_then(|limits| limits.gpu.as_ref());
-    let images = said.images.as_ref();
+    let min_replicas = said.limits.as_ref().and_then(|limits| limits.min_replicas).unwrap_or(0);
     Ok(EnvironmentRules {
         name,
         type_: said.type_,
-        replicas: defaults.and_then(|d| d.replicas).unwrap_or(if development { 1 } else { 3 }),
+        replicas: defaults
+            .and_then(|d| d.replicas)
+            .unwrap_or(if development { 1 } else { 3 })
+            .max(min_replicas),
         autoscaling: defaults.and_then(|d| d.autoscaling.as_ref()).map_or(!development, |a| a.enabled),
-        gpu_allowed: gpu.map_or(!development, |gpu| gpu.allowed),
-        gpu_per_pod: gpu.map_or((said.type_ == EnvironmentType::Staging).then_some(1), |gpu| gpu.per_pod),
-        forbid_latest: images.and_then(|i| i.forbid_latest).unwrap_or(!development),
-        require_digest: images.and_then(|i| i.require_digest).unwrap_or(false),
+        min_replicas,
         said,
     })
 }
@@ -180,7 +173,7 @@ fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRul
 /// Scaling as the resource and its environment say (A09, X08, X17).
 pub fn scaling(said: &Autoscaling, environment: &EnvironmentRules) -> Option<Scaling> {
     said.enabled.unwrap_or(environment.autoscaling).then(|| Scaling {
-        min: said.min_replicas.unwrap_or(2),
+        min: said.min_replicas.unwrap_or(environment.min_replicas.max(2)),
         max: said.max_replicas.unwrap_or(10),
         cpu: said.target_cpu_utilization_percentage.unwrap_or(70),
         memory: said.target_memory_utilization_percentage.unwrap_or(80),

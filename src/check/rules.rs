@@ -42,11 +42,10 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 26] = [
+const RULES: [Rule; 24] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
-    origin::image_origin,
     origin::ports,
     variables::variable_names,
     variables::variables_once,
@@ -55,9 +54,8 @@ const RULES: [Rule; 26] = [
     variables::config_size,
     variables::literal_values,
     resources::quantities,
-    resources::ceilings,
-    resources::gpu,
-    resources::replicas,
+    resources::requests,
+    resources::autoscaling,
     resources::pace,
     pod::probes,
     pod::pod,

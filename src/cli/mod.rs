@@ -3,6 +3,7 @@
 pub mod conformance;
 pub mod crd;
 mod operator;
+pub mod policy;
 mod sidecar;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Command {
     Conformance(Box<conformance::Args>),
     /// Print the CRDs, or write them into a folder.
     Crd(crd::Args),
+    /// Print the admission policies, or write them into a folder.
+    Policy(policy::Args),
 }
 
 /// Run the command that the process was called with.
@@ -34,6 +37,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sidecar(args) => sidecar::run(args),
         Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
+        Command::Policy(args) => policy::run(&args),
     }
 }
 

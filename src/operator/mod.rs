@@ -2,6 +2,7 @@
 
 mod backoff;
 mod context;
+mod governance;
 mod image;
 mod kinds;
 pub mod leader;
@@ -177,7 +178,9 @@ async fn lead(
         controllers.push(controller);
     }
     context.lead(lanes);
-    futures::future::join_all(controllers).await;
+    let whole = config.namespaces.is_empty();
+    let governing = governance::govern(context, config.election.namespace.clone(), whole, stop);
+    tokio::join!(futures::future::join_all(controllers), governing);
 }
 
 /// Ask the API server until it answers, for a while.

@@ -146,6 +146,7 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     };
     let report = status::report(&pass, Timestamp::now()); // pure
     note(context, &owner, &decision, &applied, failure.as_ref());
+    context.note_verdict(service, verdict.as_ref().err().map(|refusals| status::tell(refusals)));
     let again = tell(&written, context, &previous, report).await?; // writes
     let outcome = match (&failure, &verdict) {
         (Some(_), _) => Outcome::Error,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -68,7 +68,8 @@ pub(super) fn start(
         watching.push(receiver);
     };
     for scope in scopes(config) {
-        for kind in Kind::ALL.into_iter().filter(|kind| !kind.is_optional()) {
+        let always = Kind::ALL.into_iter().filter(|kind| !kind.is_optional());
+        for kind in always.chain(Kind::GOVERNANCE) {
             let (client, context, scope) = (client.clone(), context.clone(), scope.clone());
             run(Box::new(move |synced| Box::pin(children(client, kind, scope, context, synced))));
         }
@@ -83,6 +84,11 @@ pub(super) fn start(
     run(Box::new(move |synced| Box::pin(namespaces(of_client, of_context, synced))));
     let (of_client, of_context) = (client.clone(), context.clone());
     run(Box::new(move |synced| Box::pin(environments(of_client, of_context, synced))));
+    if config.namespaces.is_empty() {
+        let (client, context, namespace) =
+            (client.clone(), context.clone(), config.election.namespace.clone());
+        run(Box::new(move |synced| Box::pin(list(client, namespace, context, synced))));
+    }
     Watching(watching)
 }
 
@@ -188,7 +194,7 @@ pub(super) async fn children(
     let labels = format!("{}={}", names::MANAGED_BY, names::MANAGED_BY_VALUE);
     let tell = |seen: Seen| {
         if let Seen::News(Some((namespace, name))) = seen {
-            context.trigger(&namespace, &name);
+            wake(&context, &namespace, &name);
         }
     };
     each(events(api, &labels), kind.as_str(), |event| match event {
@@ -198,11 +204,38 @@ pub(super) async fn children(
         }
         watcher::Event::InitDone => {
             for (namespace, name) in context.cache.end_list(kind, &scope) {
-                context.trigger(&namespace, &name);
+                wake(&context, &namespace, &name);
             }
             synced.send_replace(true);
         }
         watcher::Event::Delete(object) => tell(context.cache.forget(&Live::keep(kind, object), true)),
+    })
+    .await;
+}
+
+/// Have looked at what a child belongs to.
+fn wake(context: &Context, namespace: &str, name: &str) {
+    if name == names::GOVERNOR {
+        context.trigger_governance(namespace)
+    } else {
+        context.trigger(namespace, name)
+    }
+}
+
+/// The list of environments, so that it is put back where somebody changes it.
+async fn list(client: Client, namespace: String, context: Arc<Context>, synced: watch::Sender<bool>) {
+    let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    let config = watcher::Config::default().fields(&format!("metadata.name={}", names::ENVIRONMENTS));
+    let mut listed = None;
+    each(watcher(api, config).default_backoff(), names::ENVIRONMENTS, |event| match event {
+        watcher::Event::Init => listed = None,
+        watcher::Event::InitApply(list) => listed = Some(list),
+        watcher::Event::InitDone => {
+            context.governance.see_list(listed.take());
+            synced.send_replace(true);
+        }
+        watcher::Event::Apply(list) => context.governance.see_list(Some(list)),
+        watcher::Event::Delete(_) => context.governance.see_list(None),
     })
     .await;
 }
@@ -272,13 +305,17 @@ async fn environments(client: Client, context: Arc<Context>, synced: watch::Send
         watcher::Event::Init => listed.clear(),
         watcher::Event::InitApply(environment) | watcher::Event::Apply(environment) => {
             listed.insert(environment.name_any());
-            context.see_environment(&environment.name_any(), Some(environment.spec));
+            context.see_environment(&environment.name_any(), Some(environment.spec.clone()));
+            context.governance.see(&environment.name_any(), Some(environment));
         }
         watcher::Event::InitDone => {
             context.keep_environments(&listed);
             synced.send_replace(true);
         }
-        watcher::Event::Delete(environment) => context.see_environment(&environment.name_any(), None),
+        watcher::Event::Delete(environment) => {
+            context.see_environment(&environment.name_any(), None);
+            context.governance.see(&environment.name_any(), None);
+        }
     })
     .await;
 }

@@ -8,6 +8,7 @@ mod autoscaler;
 mod budget;
 mod config;
 mod deployment;
+mod environment;
 mod history;
 mod ingress;
 mod isolation;
@@ -25,6 +26,8 @@ use crate::api::{GROUP, names};
 use crate::check::{Serving, Shape};
 use crate::facts::{EnvironmentFact, Facts, MissingKinds};
 use crate::rollout::{Decision, Stored, Wanted};
+
+pub use environment::{govern, governor};
 
 /// The resource that children belong to.
 #[derive(Clone, Debug, PartialEq)]

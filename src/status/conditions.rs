@@ -9,14 +9,14 @@ use crate::facts::Missing;
 use crate::rollout::Reason;
 
 /// A condition before it has a time.
-struct Said {
+pub(super) struct Said {
     type_: &'static str,
     status: &'static str,
     reason: String,
     message: String,
 }
 
-fn say(
+pub(super) fn say(
     type_: &'static str,
     status: &'static str,
     reason: impl Into<String>,
@@ -96,7 +96,12 @@ const ORDER: [&str; 10] = [
 ];
 
 /// Times and generations: a condition keeps its time while its status stays.
-fn stamp(said: Vec<Said>, generation: i64, previous: &[Condition], now: Timestamp) -> Vec<Condition> {
+pub(super) fn stamp(
+    said: Vec<Said>,
+    generation: i64,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
     said.into_iter()
         .map(|said| {
             let before = previous

@@ -128,7 +128,20 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             with(json!({ "resources": { "limits": { "nvidia.com/gpu": "1" } } })),
             "production",
             "gpu-field",
-            "spec.resources.limits.nvidia.com/gpu",
+            "spec.resources.limits",
+        ),
+        (
+            with(json!({ "resources": { "requests": { "amd.com/gpu": "1" } } })),
+            "development",
+            "gpu-field",
+            "spec.resources.requests",
+        ),
+        (with(json!({ "replicas": 1 })), "strict", "replicas-minimum", "spec.replicas"),
+        (
+            with(json!({ "autoscaling": { "minReplicas": 1 } })),
+            "strict",
+            "replicas-minimum",
+            "spec.autoscaling.minReplicas",
         ),
         (
             with(json!({ "resources": { "limits": { "cpu": "9" } } })),
@@ -414,7 +427,7 @@ fn environment(word: &str) -> EnvironmentFact {
         "missing" => return EnvironmentFact::Missing { name: "nowhere".into() },
         "strict" => json!({
             "type": "production",
-            "limits": { "cpu": "8", "replicas": 5 },
+            "limits": { "cpu": "8", "replicas": 5, "minReplicas": 2 },
             "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
         }),
         "domain" => {
@@ -477,11 +490,11 @@ fn all_refusals_are_told_at_once() {
         rules,
         [
             "name-ending",
+            "port-once",
+            "variable-reserved",
             "image-tag",
             "image-digest",
             "image-registry",
-            "port-once",
-            "variable-reserved",
             "replicas-ceiling"
         ]
     );
