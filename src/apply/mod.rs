@@ -2,6 +2,7 @@
 
 mod cache;
 mod difference;
+mod foresee;
 mod live;
 mod observe;
 mod publish;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
+pub use foresee::{Fate, Foreseen, Foresight, Restart, foresee, governed, parted};
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};

@@ -8,6 +8,8 @@ mod reconcile;
 mod replicas;
 mod watches;
 
+pub use image::OF_RELEASE as IMAGE_OF_RELEASE;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

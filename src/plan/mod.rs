@@ -9,10 +9,14 @@ mod budget;
 mod config;
 mod deployment;
 mod history;
+mod preview;
 mod service;
 mod sidecar;
 mod template;
 mod variables;
+
+pub use preview::preview;
+pub use variables::given;
 
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 
 mod backends;
 mod cases;
+mod command_line;
 mod conformance;
 mod defaults;
 mod generated;
