@@ -64,6 +64,19 @@ pub enum Fate {
     Taken,
 }
 
+impl Fate {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fate::Create => "create",
+            Fate::Change => "change",
+            Fate::Adopt => "adopt",
+            Fate::Delete => "delete",
+            Fate::Taken => "fail",
+        }
+    }
+}
+
 /// Whether pods would be replaced, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Restart {
@@ -126,16 +139,7 @@ pub async fn foresee(
     let last = service.status.as_ref().and_then(|status| status.last_replicas);
     let replicas = rollout::size(service.spec.replicas, last, &decision, &facts);
     let plan = plan::build(&owner, &decision, replicas, &facts);
-    // What stands in the way of a child bears no label of ours.
-    for planned in &plan.objects {
-        if cache.get(planned.kind, &owner.namespace, &planned.name).is_none() {
-            let api = Api::namespaced_with(client.clone(), &owner.namespace, &resource(planned.kind));
-            if let Some(object) = api.get_opt(&planned.name).await? {
-                cache.see(Live::keep(planned.kind, object));
-            }
-        }
-    }
-    let children = changes(&cache, &owner, &plan);
+    let children = compare_all(client, &cache, &owner, &plan).await?;
     let fields = match &live {
         Some(live) => {
             let before = serde_json::to_value(&live.spec).unwrap_or_default();
@@ -153,6 +157,25 @@ pub async fn foresee(
         fields,
         children,
     })
+}
+
+/// What an apply of the plan would write and delete, beside what the cache shows.
+pub async fn compare_all(
+    client: &Client,
+    cache: &Cache,
+    owner: &Owner,
+    plan: &Plan,
+) -> Result<Vec<Foreseen>, kube::Error> {
+    // What stands in the way of a child bears no label of ours.
+    for planned in &plan.objects {
+        if cache.get(planned.kind, &owner.namespace, &planned.name).is_none() {
+            let api = Api::namespaced_with(client.clone(), &owner.namespace, &resource(planned.kind));
+            if let Some(object) = api.get_opt(&planned.name).await? {
+                cache.see(Live::keep(planned.kind, object));
+            }
+        }
+    }
+    Ok(changes(cache, owner, plan))
 }
 
 /// Who governs a namespace.
@@ -267,8 +290,8 @@ fn has(whole: &Value, change: &Change) -> bool {
     true
 }
 
-/// Would pods be replaced?
-fn restart(decision: &Decision, facts: &Facts, children: &[Foreseen], replicas: i32) -> Restart {
+/// Would pods be replaced? `children` is what an apply would change.
+pub fn restart(decision: &Decision, facts: &Facts, children: &[Foreseen], replicas: i32) -> Restart {
     let Some(running) = facts.deployments.get(&decision.colour) else {
         let because = match decision.revision {
             Some(_) => format!("nothing runs yet; pods that start: {replicas}"),

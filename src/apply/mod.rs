@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
-pub use foresee::{Fate, Foreseen, Foresight, Restart, foresee, governed, parted};
+pub use foresee::{Fate, Foreseen, Foresight, Restart, compare_all, foresee, governed, parted, restart};
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};

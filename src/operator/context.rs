@@ -12,6 +12,7 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::backoff::Backoff;
+use super::observing::Observing;
 use crate::api::names;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, Secrets, Surroundings, Writer};
@@ -48,6 +49,8 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) backoff: Backoff,
+    /// Set where nothing is written, and what would be is told.
+    pub(super) observing: Option<Observing>,
     /// The image of sidecars.
     sidecar_image: String,
     lanes: OnceLock<Vec<Lane>>,
@@ -69,6 +72,7 @@ impl Context {
         recorder: Recorder,
         metrics: Arc<Metrics>,
         sidecar_image: String,
+        observing: Option<Observing>,
     ) -> Context {
         Context {
             writer,
@@ -77,6 +81,7 @@ impl Context {
             recorder,
             metrics,
             backoff: Backoff::default(),
+            observing,
             sidecar_image,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
