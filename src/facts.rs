@@ -49,6 +49,15 @@ pub enum Missing {
     NotServed(String),
 }
 
+/// The operator, as far as what it plans names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installation {
+    /// Its image, which sidecars run where the environment names no other.
+    pub image: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
 /// Who governs a namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum EnvironmentFact {

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exposure::EnvironmentIngress;
-use super::isolation::EnvironmentNetworkPolicy;
 use super::governance::{Access, PodSecurity, Quota, Ranges, VisiobookEnvironmentStatus};
+use super::isolation::EnvironmentNetworkPolicy;
 use super::sidecar::EnvironmentSidecar;
 
 /// One environment: the defaults its services start from, and the limits they keep to. A namespace belongs to it

@@ -2,8 +2,8 @@
 
 mod environment;
 mod exposure;
-mod isolation;
 mod governance;
+mod isolation;
 pub mod kinds;
 pub mod names;
 pub mod quantity;
@@ -19,11 +19,11 @@ pub use environment::{
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
 pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls};
-pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use governance::{
     Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
     VisiobookEnvironmentStatus,
 };
+pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use schema::crds;
 pub use service::{
     Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,

@@ -12,8 +12,8 @@ mod sidecar;
 mod valid;
 
 pub use exposure::Exposure;
-pub use isolation::Isolation;
 pub use governance::policies;
+pub use isolation::Isolation;
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
 pub use secrets::{digest as secrets_digest, hold, mounted, references};

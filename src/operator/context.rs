@@ -12,8 +12,9 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::backoff::Backoff;
-use crate::api::kinds::Kind;
 use super::governance::{Governance, enforced};
+use super::observing::Observing;
+use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, Secrets, Surroundings, Writer};
@@ -54,6 +55,8 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) backoff: Backoff,
+    /// Set where nothing is written, and what would be is told.
+    pub(super) observing: Option<Observing>,
     /// The image of sidecars.
     sidecar_image: String,
     /// The operator's own namespace.
@@ -80,6 +83,7 @@ impl Context {
         metrics: Arc<Metrics>,
         sidecar_image: String,
         namespace: String,
+        observing: Option<Observing>,
     ) -> Context {
         Context {
             writer,
@@ -88,6 +92,7 @@ impl Context {
             recorder,
             metrics,
             backoff: Backoff::default(),
+            observing,
             sidecar_image,
             namespace,
             lanes: OnceLock::new(),

@@ -12,10 +12,14 @@ mod environment;
 mod history;
 mod ingress;
 mod isolation;
+mod preview;
 mod service;
 mod sidecar;
 mod template;
 mod variables;
+
+pub use preview::preview;
+pub use variables::given;
 
 use std::collections::BTreeSet;
 

@@ -4,6 +4,7 @@
 mod backends;
 mod cases;
 mod chart;
+mod command_line;
 mod conformance;
 mod defaults;
 mod exposure;
