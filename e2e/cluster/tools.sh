@@ -5,9 +5,12 @@
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec)
+# No part of the cluster: built by the test that runs them.
+ON_DEMAND=(prometheus)
 
 # What a first build costs on two cores.
-declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s')
+declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
+  [prometheus]='4 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {
@@ -25,9 +28,14 @@ link_flags() { # FAMILY
   echo "$flags"
 }
 
+# Of the ways in which Prometheus finds targets only Kubernetes': the others bring the client of every cloud.
+build_tags() { # FAMILY
+  [ "$1" != prometheus ] || echo 'remove_all_sd enable_kubernetes_sd'
+}
+
 family_dir() { # FAMILY
   local key
-  key=$( (cat "$TOOLS_SOURCE/$1/go.mod" "$TOOLS_SOURCE/$1/go.sum"; link_flags "$1"; go env GOVERSION) | sha256sum | cut -c1-12)
+  key=$( (cat "$TOOLS_SOURCE/$1/go.mod" "$TOOLS_SOURCE/$1/go.sum"; link_flags "$1"; build_tags "$1"; go env GOVERSION) | sha256sum | cut -c1-12)
   echo "$CACHE/tools/$1-$key"
 }
 
@@ -61,7 +69,7 @@ build_family() { # FAMILY
     (
       cd "$TOOLS_SOURCE/$family"
       export GOTOOLCHAIN=local CGO_ENABLED=0
-      go build -trimpath -buildvcs=false -ldflags "$(link_flags "$family")" -o "$partial/bin/" tool
+      go build -trimpath -buildvcs=false -tags "$(build_tags "$family")" -ldflags "$(link_flags "$family")" -o "$partial/bin/" tool
       copy_data "$family" "$partial"
     ) || die "$family did not build; see the message above, then run 'make tools' again"
     [ ! -f "$partial/bin/server" ] || mv "$partial/bin/server" "$partial/bin/etcd"
@@ -71,15 +79,20 @@ build_family() { # FAMILY
   exec 9>&-
 }
 
-build_tools() {
+build_tools() { # [FAMILY...]
   local family
   command -v go >/dev/null || die "Go is needed to build the cluster's programs; install the version named in e2e/cluster/tools/*/go.mod"
-  for family in "${FAMILIES[@]}"; do build_family "$family"; done
+  [ $# -gt 0 ] || set -- "${FAMILIES[@]}"
+  for family; do
+    [ -d "$TOOLS_SOURCE/$family" ] || die "no tools '$family'; there are: ${FAMILIES[*]} ${ON_DEMAND[*]}"
+    build_family "$family"
+  done
 }
 
-# The folders of all tools, as a PATH.
-tools_path() {
+# The folders of the tools, as a PATH.
+tools_path() { # [FAMILY...]
   local family path=
-  for family in "${FAMILIES[@]}"; do path+=${path:+:}$(family_dir "$family")/bin; done
+  [ $# -gt 0 ] || set -- "${FAMILIES[@]}"
+  for family; do path+=${path:+:}$(family_dir "$family")/bin; done
   echo "$path"
 }
