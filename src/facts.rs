@@ -31,6 +31,20 @@ pub struct Facts {
     pub service_target: Option<u16>,
     /// The operator's own image, which sidecars run where the environment names no other.
     pub sidecar_image: String,
+    /// Optional kinds that this cluster does not offer, and why. They are neither watched nor written.
+    pub missing_kinds: MissingKinds,
+}
+
+/// Optional kinds that a cluster does not offer, and why.
+pub type MissingKinds = BTreeMap<Kind, Missing>;
+
+/// Why a kind is not offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It has no CustomResourceDefinition.
+    NotInstalled,
+    /// It has one, and cannot be listed all the same, for this reason.
+    NotServed(String),
 }
 
 /// Who governs a namespace.

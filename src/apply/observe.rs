@@ -10,7 +10,7 @@ use crate::api::VisiobookService;
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
 use crate::check;
-use crate::facts::{DeploymentFact, EnvironmentFact, Facts, RevisionFact, SecretKey};
+use crate::facts::{DeploymentFact, EnvironmentFact, Facts, MissingKinds, RevisionFact, SecretKey};
 use crate::plan::Owner;
 
 /// What the conductor knows of a service's surroundings.
@@ -22,6 +22,8 @@ pub struct Surroundings {
     pub replicas_applied_by: Option<String>,
     /// The operator's own image.
     pub sidecar_image: String,
+    /// Optional kinds that this cluster does not offer.
+    pub missing_kinds: MissingKinds,
 }
 
 /// See everything that one pass looks at.
@@ -62,6 +64,7 @@ pub async fn observe(
         autoscaler_problem,
         service_target,
         sidecar_image: surroundings.sidecar_image,
+        missing_kinds: surroundings.missing_kinds,
     })
 }
 

@@ -12,10 +12,11 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::backoff::Backoff;
+use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, Secrets, Surroundings, Writer};
-use crate::facts::EnvironmentFact;
+use crate::facts::{EnvironmentFact, Missing, MissingKinds};
 use crate::telemetry::Metrics;
 
 /// A service as it is watched: one that cannot be read does not stop the watch.
@@ -59,6 +60,7 @@ pub(super) struct Context {
     replicas_applied_by: RwLock<HashMap<String, String>>,
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
     namespaces: RwLock<HashMap<String, Place>>,
+    missing_kinds: RwLock<MissingKinds>,
 }
 
 impl Context {
@@ -85,6 +87,7 @@ impl Context {
             replicas_applied_by: RwLock::default(),
             environments: RwLock::default(),
             namespaces: RwLock::default(),
+            missing_kinds: RwLock::default(),
         }
     }
 
@@ -202,7 +205,28 @@ impl Context {
             environment,
             replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
             sidecar_image: self.sidecar_image.clone(),
+            missing_kinds: self.missing_kinds.read().unwrap_or_else(PoisonError::into_inner).clone(),
         })
+    }
+
+    /// An optional kind is offered by the cluster from now on, or is not.
+    pub(super) fn see_kind(&self, kind: Kind, missing: Option<Missing>) {
+        {
+            let mut kinds = self.missing_kinds.write().unwrap_or_else(PoisonError::into_inner);
+            let before = match &missing {
+                Some(missing) => kinds.insert(kind, missing.clone()),
+                None => kinds.remove(&kind),
+            };
+            if before == missing {
+                return;
+            }
+        }
+        let kind = kind.as_str();
+        match missing {
+            None => tracing::info!(kind, "a kind that may be missing is there"),
+            Some(missing) => tracing::info!(kind, ?missing, "a kind that may be missing is not there"),
+        }
+        self.trigger_where(|_| true);
     }
 
     /// An environment was seen, or is gone.

@@ -3,6 +3,7 @@
 mod backoff;
 mod context;
 mod image;
+mod kinds;
 pub mod leader;
 mod reconcile;
 mod replicas;

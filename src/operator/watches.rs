@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::context::{Context, Guarded};
-use super::replicas;
+use super::{kinds, replicas};
 use crate::api::VisiobookEnvironment;
 use crate::api::kinds::Kind;
 use crate::api::names;
@@ -26,10 +26,18 @@ use crate::check;
 /// Objects that one list request may answer with: bounds the memory of a re-list.
 const PAGE: u32 = 100;
 
+/// A namespace that is watched; `None` for all of them.
+pub(super) type Scope = Option<String>;
+
 /// Watches that run, each with whether it has seen everything once.
 pub(super) struct Watching(Vec<watch::Receiver<bool>>);
 
 impl Watching {
+    /// These watches.
+    pub(super) fn of(watches: Vec<watch::Receiver<bool>>) -> Watching {
+        Watching(watches)
+    }
+
     /// Wait until every watch has seen everything once.
     pub(super) async fn synced(mut self) {
         for synced in &mut self.0 {
@@ -60,12 +68,16 @@ pub(super) fn start(
         watching.push(receiver);
     };
     for scope in scopes(config) {
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|kind| !kind.is_optional()) {
             let (client, context, scope) = (client.clone(), context.clone(), scope.clone());
             run(Box::new(move |synced| Box::pin(children(client, kind, scope, context, synced))));
         }
         let (client, context, index) = (client.clone(), context.clone(), index.clone());
         run(Box::new(move |synced| Box::pin(secrets(client, scope, context, index, synced))));
+    }
+    for kind in Kind::OPTIONAL {
+        let (client, context, scopes) = (client.clone(), context.clone(), scopes(config));
+        run(Box::new(move |known| Box::pin(kinds::follow(client, kind, scopes, context, known))));
     }
     let (of_client, of_context) = (client.clone(), context.clone());
     run(Box::new(move |synced| Box::pin(namespaces(of_client, of_context, synced))));
@@ -106,7 +118,7 @@ pub(super) fn services(
 }
 
 /// The namespaces to watch, one by one, or all at once.
-pub(super) fn scopes(config: &Config) -> Vec<Option<String>> {
+pub(super) fn scopes(config: &Config) -> Vec<Scope> {
     if config.namespaces.is_empty() {
         vec![None]
     } else {
@@ -136,7 +148,7 @@ where
 }
 
 /// Run a watch for ever; its errors are retried with back-off, and told once a minute at most.
-async fn each<K>(
+pub(super) async fn each<K>(
     stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
     of: &str,
     mut see: impl FnMut(watcher::Event<K>),
@@ -156,17 +168,23 @@ async fn each<K>(
     }
 }
 
-async fn children(
+/// Where a kind is read in a scope.
+pub(super) fn children_api(client: &Client, kind: Kind, scope: &Scope) -> Api<DynamicObject> {
+    match scope {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource(kind)),
+        None => Api::all_with(client.clone(), &resource(kind)),
+    }
+}
+
+/// Watch the children of a kind.
+pub(super) async fn children(
     client: Client,
     kind: Kind,
-    scope: Option<String>,
+    scope: Scope,
     context: Arc<Context>,
     synced: watch::Sender<bool>,
 ) {
-    let api: Api<DynamicObject> = match &scope {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource(kind)),
-        None => Api::all_with(client, &resource(kind)),
-    };
+    let api = children_api(&client, kind, &scope);
     let labels = format!("{}={}", names::MANAGED_BY, names::MANAGED_BY_VALUE);
     let tell = |seen: Seen| {
         if let Seen::News(Some((namespace, name))) = seen {
