@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::monitoring::Monitoring;
 use super::sidecar::EnvironmentSidecar;
 
 /// One environment: the defaults its services start from, and the limits they keep to. A namespace belongs to it
@@ -46,6 +47,9 @@ pub struct VisiobookEnvironmentSpec {
     /// What the sidecars of all services start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<EnvironmentSidecar>,
+    /// How all services are watched, unless they say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
 }
 
 /// The rule book of an environment (B01-B03, X04).

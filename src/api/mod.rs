@@ -2,6 +2,7 @@
 
 mod environment;
 pub mod kinds;
+mod monitoring;
 pub mod names;
 pub mod quantity;
 mod schema;
@@ -15,6 +16,7 @@ pub use environment::{
     AutoscalingDefault, EnvironmentDefaults, EnvironmentLimits, EnvironmentType, GpuLimit, ImageRules,
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
+pub use monitoring::{Alert, Monitoring, Objectives};
 pub use schema::crds;
 pub use service::{
     Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,

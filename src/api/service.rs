@@ -11,6 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::monitoring::Monitoring;
 use super::sidecar::{Dependency, Sidecar};
 use super::stack::{DomainService, Profile, Stack};
 use super::status::VisiobookServiceStatus;
@@ -170,6 +171,9 @@ pub struct VisiobookServiceSpec {
     /// How other pods reach the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServicePort>,
+    /// How the service is watched: what Prometheus scrapes, when it alerts, what Grafana shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
     /// How many pods voluntary disruptions may take at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudget>,

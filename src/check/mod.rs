@@ -1,6 +1,7 @@
 //! May this run, and with which values? Pure: the resource and its environment in, values or every refusal out.
 
 pub mod image;
+mod monitoring;
 mod resolve;
 mod revision;
 mod rules;
@@ -8,6 +9,7 @@ mod secrets;
 mod sidecar;
 mod valid;
 
+pub use monitoring::{Monitoring, RUNBOOKS};
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
 pub use secrets::{digest as secrets_digest, hold, mounted, references};

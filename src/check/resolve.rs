@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
 
-use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid, sidecar};
+use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid, monitoring, sidecar};
 use crate::api::quantity::canonical;
 use crate::api::{
     Autoscaling, DisruptionBudget, EnvironmentType, Gpu, SidecarMode, VisiobookEnvironmentSpec,
@@ -170,6 +170,8 @@ fn serving(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Servi
             .create
             .unwrap_or(true)
             .then_some(Account { name: account.name, annotations: account.annotations }),
+        monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())
+            .map(Box::new),
         max_surge: passed_through(&rollout.max_surge),
         max_unavailable: passed_through(&rollout.max_unavailable),
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Monitoring;
 use crate::api::{
     ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType,
     Sidecar, SidecarMode, Stack,
@@ -140,6 +141,9 @@ pub struct Serving {
     /// ServiceAccount, where the operator makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
+    /// How it is watched, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Box<Monitoring>>,
     /// Pods above the wanted number during an update.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub max_surge: Value,

@@ -9,6 +9,7 @@ mod budget;
 mod config;
 mod deployment;
 mod history;
+pub mod monitoring;
 mod service;
 mod sidecar;
 mod template;
@@ -87,6 +88,9 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
         if let Some(serving) = serving {
             plan.objects.extend(autoscaler::build(&site, serving));
+            if let Some(monitoring) = &serving.monitoring {
+                plan.objects.extend(monitoring::build(&site, monitoring, &revision.shape));
+            }
         }
     }
     (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
@@ -126,7 +130,8 @@ fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
         .map(|kind| (kind, owner.name.clone()));
     let budgets =
         names::Colour::ALL.map(|colour| (Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
-    named.into_iter().chain(budgets)
+    let dashboard = (Kind::ConfigMap, monitoring::dashboard_name(&owner.name));
+    named.into_iter().chain(budgets).chain([dashboard])
 }
 
 /// A revision's template and config: as stored, or rendered now, for the first and only time.

@@ -7,6 +7,7 @@ mod conformance;
 mod defaults;
 mod generated;
 mod golden;
+mod monitoring;
 mod properties;
 mod reference;
 mod refusals;
