@@ -31,6 +31,8 @@ pub struct Facts {
     pub service_target: Option<u16>,
     /// The operator's own image, which sidecars run where the environment names no other.
     pub sidecar_image: String,
+    /// Namespace of the operator, which asks sidecars what they see.
+    pub operator_namespace: String,
     /// Optional kinds that this cluster does not offer, and why. They are neither watched nor written.
     pub missing_kinds: MissingKinds,
 }

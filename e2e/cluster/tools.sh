@@ -4,12 +4,12 @@
 
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
-FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
+FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions cyclonus)
 # No part of the cluster: built by the test that runs them.
 ON_DEMAND=(prometheus)
 
 # What a first build costs on two cores.
-declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s' [definitions]='5 s'
+declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s' [definitions]='5 s' [cyclonus]='1 min'
   [prometheus]='4 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.

@@ -2,11 +2,14 @@
 
 mod answers;
 mod crash;
+mod definitions;
 mod growth;
 mod http2;
 mod idle;
+mod isolation;
 mod lag;
 mod leader;
+mod monitoring;
 mod orphaned;
 mod restart_apiserver;
 mod state;

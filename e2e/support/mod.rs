@@ -1,10 +1,12 @@
 //! What the tests stand on: a client, a namespace of each test's own, and waiting.
 
+pub mod definitions;
 mod fields;
 mod kubectl;
 mod load;
 mod look;
 pub mod operator;
+pub mod prometheus;
 pub mod proxy;
 
 use std::fmt::Debug;

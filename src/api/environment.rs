@@ -10,6 +10,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exposure::EnvironmentIngress;
+use super::isolation::EnvironmentNetworkPolicy;
 use super::monitoring::Monitoring;
 use super::sidecar::EnvironmentSidecar;
 
@@ -47,6 +49,12 @@ pub struct VisiobookEnvironmentSpec {
     /// What the sidecars of all services start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<EnvironmentSidecar>,
+    /// How services are reached from outside of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<EnvironmentIngress>,
+    /// Who may connect to whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<EnvironmentNetworkPolicy>,
     /// How all services are watched, unless they say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,

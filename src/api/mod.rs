@@ -1,6 +1,8 @@
 //! The two kinds, as people write them. Doc comments here are what `kubectl explain` prints.
 
 mod environment;
+mod exposure;
+mod isolation;
 pub mod kinds;
 mod monitoring;
 pub mod names;
@@ -16,6 +18,8 @@ pub use environment::{
     AutoscalingDefault, EnvironmentDefaults, EnvironmentLimits, EnvironmentType, GpuLimit, ImageRules,
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
+pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls};
+pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use monitoring::{Alert, Monitoring, Objectives};
 pub use schema::crds;
 pub use service::{

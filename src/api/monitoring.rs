@@ -108,11 +108,13 @@ pub enum Alert {
     DiskSpaceLow,
     /// A change of the pods takes longer than five minutes (E60, X02).
     SlowDeployment,
+    /// The certificate of its hosts is about to end (E60).
+    CertificateExpiresSoon,
 }
 
 impl Alert {
     /// Every alert of a service.
-    pub const ALL: [Alert; 14] = [
+    pub const ALL: [Alert; 15] = [
         Alert::ApplicationDown,
         Alert::ServiceNotReady,
         Alert::HighErrorRate,
@@ -127,6 +129,7 @@ impl Alert {
         Alert::ModerateTrafficIncrease,
         Alert::DiskSpaceLow,
         Alert::SlowDeployment,
+        Alert::CertificateExpiresSoon,
     ];
 }
 

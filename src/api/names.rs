@@ -26,6 +26,8 @@ pub const VERSION: &str = "version";
 pub const ENVIRONMENT: &str = "platform.visiobook.com/environment";
 /// Label of a pod, a Deployment and a ControllerRevision: the revision it was rendered from.
 pub const REVISION: &str = "platform.visiobook.com/revision";
+/// Prefix of labels of a pod: the services of its namespace that it calls, which their policies select it by.
+pub const DEPENDS_ON: &str = "depends-on.platform.visiobook.com";
 /// Annotation of a ControllerRevision: what of the accepted spec shapes no pod.
 pub const SERVING: &str = "platform.visiobook.com/serving";
 /// Annotation of an object made by somebody else that a service may take over.

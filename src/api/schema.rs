@@ -22,6 +22,9 @@ const MAPS: &[(&str, &[&str])] = &[
 /// Lists without order or doubles.
 const SETS: &[&str] = &[
     "spec.images.registries",
+    "spec.ingress.hosts",
+    "spec.networkPolicy.metricsFrom",
+    "spec.networkPolicy.egress.ranges",
     "spec.sidecar.routes",
     "spec.sidecar.hosts",
     "spec.sidecar.auth.publicRoutes",

@@ -22,6 +22,8 @@ pub struct Surroundings {
     pub replicas_applied_by: Option<String>,
     /// The operator's own image.
     pub sidecar_image: String,
+    /// The operator's own namespace.
+    pub operator_namespace: String,
     /// Optional kinds that this cluster does not offer.
     pub missing_kinds: MissingKinds,
 }
@@ -64,6 +66,7 @@ pub async fn observe(
         autoscaler_problem,
         service_target,
         sidecar_image: surroundings.sidecar_image,
+        operator_namespace: surroundings.operator_namespace,
         missing_kinds: surroundings.missing_kinds,
     })
 }

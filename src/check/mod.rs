@@ -1,6 +1,8 @@
 //! May this run, and with which values? Pure: the resource and its environment in, values or every refusal out.
 
+mod exposure;
 pub mod image;
+mod isolation;
 mod monitoring;
 mod resolve;
 mod revision;
@@ -9,6 +11,8 @@ mod secrets;
 mod sidecar;
 mod valid;
 
+pub use exposure::Exposure;
+pub use isolation::Isolation;
 pub use monitoring::{Monitoring, RUNBOOKS};
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
@@ -45,5 +49,5 @@ pub fn validate(service: &VisiobookService, environment: &EnvironmentFact) -> Re
     };
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
     let refusals = rules::broken(name, namespace, &service.spec, &environment);
-    if refusals.is_empty() { Ok(resolve::resolve(&service.spec, &environment)) } else { Err(refusals) }
+    if refusals.is_empty() { Ok(resolve::resolve(name, &service.spec, &environment)) } else { Err(refusals) }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
 
-use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid, monitoring, sidecar};
+use super::{
+    Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, monitoring, sidecar,
+};
 use crate::api::quantity::canonical;
 use crate::api::{
     Autoscaling, DisruptionBudget, EnvironmentType, Gpu, SidecarMode, VisiobookEnvironmentSpec,
@@ -99,7 +101,7 @@ pub fn said_resources(
 }
 
 /// The values of a resource that breaks no rule.
-pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Valid {
+pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Valid {
     let (requests, limits) = said_resources(spec, environment);
     let defaults = environment.said.defaults.as_ref();
     let sidecar = sidecar::merge(spec.sidecar.as_ref(), environment.said.sidecar.as_ref());
@@ -151,10 +153,10 @@ pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> V
         automount_token: account.and_then(|account| account.automount_token).unwrap_or(false),
         pod: passed_through(&spec.pod),
     };
-    Valid { shape, serving: serving(spec, environment) }
+    Valid { shape, serving: serving(name, spec, environment) }
 }
 
-fn serving(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Serving {
+fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Serving {
     let service = spec.service.clone().unwrap_or_default();
     let rollout = spec.rollout.clone().unwrap_or_default();
     let account = spec.service_account.clone().unwrap_or_default();
@@ -170,6 +172,8 @@ fn serving(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Servi
             .create
             .unwrap_or(true)
             .then_some(Account { name: account.name, annotations: account.annotations }),
+        exposure: exposure::exposure(name, spec, environment),
+        isolation: isolation::isolation(spec, environment),
         monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())
             .map(Box::new),
         max_surge: passed_through(&rollout.max_surge),

@@ -1,5 +1,7 @@
 //! The rules, one function each, in the order in which their refusals are told.
 
+mod exposure;
+mod monitoring;
 mod origin;
 mod pod;
 mod resources;
@@ -41,7 +43,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 27] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -66,6 +68,9 @@ const RULES: [Rule; 24] = [
     sidecar::words,
     sidecar::resources,
     sidecar::dependencies,
+    exposure::ingress,
+    exposure::isolation,
+    monitoring::monitoring,
 ];
 
 /// Every refusal, in order.

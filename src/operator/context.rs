@@ -51,6 +51,8 @@ pub(super) struct Context {
     pub(super) backoff: Backoff,
     /// The image of sidecars.
     sidecar_image: String,
+    /// The operator's own namespace.
+    namespace: String,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
@@ -71,6 +73,7 @@ impl Context {
         recorder: Recorder,
         metrics: Arc<Metrics>,
         sidecar_image: String,
+        namespace: String,
     ) -> Context {
         Context {
             writer,
@@ -80,6 +83,7 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             sidecar_image,
+            namespace,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
@@ -205,6 +209,7 @@ impl Context {
             environment,
             replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
             sidecar_image: self.sidecar_image.clone(),
+            operator_namespace: self.namespace.clone(),
             missing_kinds: self.missing_kinds.read().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }

@@ -112,6 +112,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         Recorder::new(client.clone(), reporter),
         metrics.clone(),
         sidecar_image,
+        config.election.namespace.clone(),
     ));
     let watching = watches::start(&client, &config, &context, &index, &stop);
 

@@ -9,6 +9,8 @@ mod budget;
 mod config;
 mod deployment;
 mod history;
+mod ingress;
+mod isolation;
 pub mod monitoring;
 mod service;
 mod sidecar;
@@ -84,12 +86,14 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         if let Some(serving) = serving {
             plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
             plan.objects.extend(budget::build(&site, serving));
+            plan.objects.extend(isolation::build(&site, serving, revision, &rendered, facts));
         }
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
         if let Some(serving) = serving {
             plan.objects.extend(autoscaler::build(&site, serving));
+            plan.objects.extend(ingress::build(&site, serving));
             if let Some(monitoring) = &serving.monitoring {
-                plan.objects.extend(monitoring::build(&site, monitoring, &revision.shape));
+                plan.objects.extend(monitoring::build(&site, monitoring, serving, &revision.shape));
             }
         }
     }

@@ -45,6 +45,7 @@ pub(super) fn kept(pass: &Pass<'_>, now: Timestamp) -> Vec<Condition> {
         secrets(pass),
         progressing,
         autoscaling(pass),
+        feature(pass, "Exposed", &[Kind::Ingress, Kind::HTTPRoute]),
         feature(pass, "MonitoringReady", &[Kind::ServiceMonitor, Kind::PrometheusRule]),
         say("Paused", "False", "Running", ""),
         reconciling,
@@ -81,12 +82,13 @@ pub(super) fn paused(generation: i64, previous: &[Condition], now: Timestamp) ->
 }
 
 /// Conditions, in the order in which they are always told.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     "Ready",
     "Accepted",
     "SecretsResolved",
     "Progressing",
     "Autoscaling",
+    "Exposed",
     "MonitoringReady",
     "Paused",
     "Reconciling",

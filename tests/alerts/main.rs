@@ -40,6 +40,7 @@ fn books() -> Case {
             "secrets": { "DATABASE_URL": { "name": "books", "key": "url" } },
             "resources": { "limits": { "memory": "512Mi" } },
             "env": { "DB_MAX_OPEN_CONNS": "20" },
+            "ingress": { "hosts": ["books.example"], "annotations": { "cert-manager.io/issuer": "ours" } },
         },
     });
     Case {

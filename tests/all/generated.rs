@@ -136,7 +136,7 @@ fn the_operator_has_its_rights_on_every_kind_of_child_and_may_not_touch_what_tea
 #[test]
 fn no_example_says_what_the_schema_does_not_know() {
     let mut services = 0;
-    for file in yaml_below("examples") {
+    for file in [yaml_below("examples"), yaml_below("tests/cases")].concat() {
         for document in documents(&file) {
             let read = match document["kind"].as_str() {
                 Some("VisiobookService") => {

@@ -32,6 +32,42 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (json!({ "image": image }), "strict", "image-digest", "spec.image"),
         (json!({ "image": "docker.io/evil/users:1.0" }), "strict", "image-registry", "spec.image"),
         (with(json!({ "port": 9090 })), "development", "port-once", "spec.port"),
+        (
+            with(json!({ "monitoring": { "interval": "3m" } })),
+            "development",
+            "monitoring-interval",
+            "spec.monitoring.interval",
+        ),
+        (
+            with(json!({ "monitoring": { "labels": { "release": "-" } } })),
+            "development",
+            "monitoring-label",
+            "spec.monitoring.labels.release",
+        ),
+        (
+            with(json!({ "monitoring": { "labels": { "app.kubernetes.io/name": "a" } } })),
+            "development",
+            "label-reserved",
+            "spec.monitoring.labels.app.kubernetes.io/name",
+        ),
+        (
+            with(json!({ "monitoring": { "alertLabels": { "severity": "info" } } })),
+            "development",
+            "label-reserved",
+            "spec.monitoring.alertLabels.severity",
+        ),
+        (
+            with(json!({ "monitoring": { "alertLabels": { "team": "{{ $labels" } } })),
+            "development",
+            "alert-label",
+            "spec.monitoring.alertLabels.team",
+        ),
+        (
+            with(json!({ "monitoring": { "objectives": { "latencyMilliseconds": 1500 } } })),
+            "development",
+            "latency-objective",
+            "spec.monitoring.objectives.latencyMilliseconds",
+        ),
         (with(json!({ "port": 0 })), "development", "port-range", "spec.port"),
         (with(json!({ "service": { "port": 9090 } })), "development", "port-once", "spec.service.port"),
         (with(json!({ "env": { "1A": "x" } })), "development", "variable-name", "spec.env.1A"),
@@ -346,6 +382,65 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with(json!({})), "crooked", "range", "VisiobookEnvironment crooked: spec.sidecar.trustedProxies[0]"),
         (with(json!({})), "crooked", "origin", "VisiobookEnvironment crooked: spec.sidecar.corsOrigins[0]"),
         (with(json!({})), "crooked", "image-reference", "VisiobookEnvironment crooked: spec.sidecar.image"),
+        (with(json!({ "ingress": {} })), "development", "ingress-host", "spec.ingress.hosts"),
+        (
+            with(json!({ "ingress": { "hosts": ["a..b"] } })),
+            "development",
+            "host-name",
+            "spec.ingress.hosts[0]",
+        ),
+        (
+            with(json!({ "ingress": { "hosts": ["10.0.0.1"] } })),
+            "development",
+            "host-name",
+            "spec.ingress.hosts[0]",
+        ),
+        (
+            with(json!({ "ingress": { "hosts": ["api.visiobook.com", "evilvisiobook.com"] } })),
+            "domain",
+            "ingress-domain",
+            "spec.ingress.hosts[1]",
+        ),
+        (with(json!({ "ingress": { "path": "/a/../b" } })), "domain", "url-path", "spec.ingress.path"),
+        (with(json!({ "ingress": { "path": "/a/" } })), "domain", "url-path", "spec.ingress.path"),
+        (
+            with(json!({ "ingress": { "tls": { "enabled": false } } })),
+            "domain",
+            "ingress-tls",
+            "spec.ingress.tls.enabled",
+        ),
+        (
+            with(json!({ "ingress": { "requestsPerMinute": 10 } })),
+            "domain",
+            "ingress-limit",
+            "spec.ingress.requestsPerMinute",
+        ),
+        (
+            with(
+                json!({ "ingress": { "annotations": { "nginx.ingress.kubernetes.io/server-snippet": "x" } } }),
+            ),
+            "domain",
+            "ingress-snippet",
+            "spec.ingress.annotations.nginx.ingress.kubernetes.io/server-snippet",
+        ),
+        (
+            with(json!({ "networkPolicy": { "allowFrom": [{}] } })),
+            "development",
+            "allow-from",
+            "spec.networkPolicy.allowFrom[0]",
+        ),
+        (
+            with(json!({ "pod": { "labels": { "depends-on.platform.visiobook.com/users": "true" } } })),
+            "development",
+            "label-reserved",
+            "spec.pod.labels.depends-on.platform.visiobook.com/users",
+        ),
+        (
+            with(json!({})),
+            "crooked",
+            "range",
+            "VisiobookEnvironment crooked: spec.networkPolicy.egress.ranges[0]",
+        ),
         (json!({ "image": image }), "missing", "environment-exists", "metadata.namespace"),
     ]
 }
@@ -358,9 +453,13 @@ fn environment(word: &str) -> EnvironmentFact {
             "limits": { "cpu": "8", "replicas": 5 },
             "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
         }),
+        "domain" => {
+            json!({ "type": "production", "ingress": { "domain": "visiobook.com", "className": "traefik" } })
+        }
         "crooked" => json!({
             "type": "development",
             "sidecar": { "trustedProxies": ["10.0.0.0/40"], "corsOrigins": ["visiobook.com"], "image": "not an image" },
+            "networkPolicy": { "egress": { "ranges": ["10.0.0.0"] } },
         }),
         type_ => json!({ "type": type_ }),
     };

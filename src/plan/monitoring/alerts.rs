@@ -19,6 +19,8 @@ const CONNECTIONS: f64 = 0.8;
 const QUERY_SECONDS: f64 = 0.5;
 /// Part of the disk that is too little (E58).
 const DISK: f64 = 0.1;
+/// Days before its end at which a certificate should long have been renewed (E60).
+const CERTIFICATE_DAYS: u32 = 14;
 
 pub(super) fn build(site: &Site<'_>, watched: &Watched<'_>) -> Planned {
     let runbooks = &watched.monitoring.runbook_url;
@@ -219,6 +221,20 @@ fn told(watched: &Watched<'_>, alert: Alert) -> Option<Told> {
             format!("{who} is still being deployed"),
             "Its condition Progressing has been True for five minutes.".into(),
         ),
+        Alert::CertificateExpiresSoon => {
+            let (certificate, namespace) = (watched.certificate()?, watched.namespace);
+            let metric = "certmanager_certificate_expiration_timestamp_seconds";
+            told(
+                Severity::Warning,
+                "1h",
+                format!(
+                    // Which of the two it is, is a choice of whoever scrapes cert-manager.
+                    r#"min by (name) ({metric}{{namespace="{namespace}",name="{certificate}"}} or {metric}{{exported_namespace="{namespace}",name="{certificate}"}}) - time() < {CERTIFICATE_DAYS} * 86400"#
+                ),
+                format!("{who}: certificate {certificate} ends in {{{{ $value | humanizeDuration }}}}"),
+                format!("It has not been renewed {CERTIFICATE_DAYS} days before its end."),
+            )
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod scrape;
 
 use super::{Planned, Site, variables};
 use crate::api::SidecarMode;
-use crate::check::{Monitoring, Shape};
+use crate::check::{Exposure, Monitoring, Serving, Shape};
 
 pub(super) use dashboard::name as dashboard_name;
 
@@ -27,11 +27,17 @@ struct Watched<'a> {
     namespace: &'a str,
     shape: &'a Shape,
     monitoring: &'a Monitoring,
+    exposure: Option<&'a Exposure>,
 }
 
-pub(super) fn build(site: &Site<'_>, monitoring: &Monitoring, shape: &Shape) -> Vec<Planned> {
+pub(super) fn build(
+    site: &Site<'_>,
+    monitoring: &Monitoring,
+    serving: &Serving,
+    shape: &Shape,
+) -> Vec<Planned> {
     let (name, namespace) = (site.owner.name.as_str(), site.owner.namespace.as_str());
-    let watched = Watched { name, namespace, shape, monitoring };
+    let watched = Watched { name, namespace, shape, monitoring, exposure: serving.exposure.as_ref() };
     let mut planned = vec![scrape::build(site, &watched), alerts::build(site, &watched)];
     if monitoring.dashboard {
         planned.push(dashboard::build(site, &watched));
@@ -92,6 +98,13 @@ impl Watched<'_> {
     /// Whether it says where its database is.
     fn has_database(&self) -> bool {
         ["DATABASE_URL", "DB_HOST"].iter().any(|variable| variables::says(self.shape, variable))
+    }
+
+    /// Name of the Certificate that cert-manager keeps for its Ingress: that of its Secret.
+    fn certificate(&self) -> Option<&str> {
+        let exposure = self.exposure.filter(|exposure| exposure.class.is_some())?;
+        let issued = |annotation: &String| annotation.starts_with("cert-manager.io/");
+        exposure.annotations.keys().any(issued).then_some(exposure.tls_secret.as_deref()).flatten()
     }
 
     fn has_sidecar(&self) -> bool {
