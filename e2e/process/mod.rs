@@ -10,6 +10,7 @@ mod idle;
 mod isolation;
 mod lag;
 mod leader;
+mod monitoring;
 mod orphaned;
 mod restart_apiserver;
 mod state;

@@ -6,6 +6,7 @@ mod kubectl;
 mod load;
 mod look;
 pub mod operator;
+pub mod prometheus;
 pub mod proxy;
 pub mod servers;
 mod tools;

@@ -10,6 +10,7 @@ mod defaults;
 mod exposure;
 mod generated;
 mod golden;
+mod monitoring;
 mod properties;
 mod reference;
 mod refusals;
