@@ -1,5 +1,6 @@
 //! What the tests stand on: a client, a namespace of each test's own, and waiting.
 
+pub mod argocd;
 mod fields;
 mod kubectl;
 mod load;

@@ -60,6 +60,21 @@ fn the_chart_copies_of_crds_roles_and_policies_are_those_that_kustomize_installs
 }
 
 #[test]
+fn no_rule_mixes_what_is_the_clusters_with_what_is_in_namespaces() {
+    // A release for named namespaces grants the one everywhere and the other there.
+    let template = fs::read_to_string(path(CHART).join("templates/rbac.yaml")).unwrap();
+    let list = template.split("$wide := list ").nth(1).unwrap().split(" }}").next().unwrap();
+    let wide: Vec<&str> = list.split(' ').map(|word| word.trim_matches('"')).collect();
+    assert!(wide.contains(&"namespaces"), "{wide:?}");
+    let role = one("config/rbac/cluster-role.yaml");
+    for rule in role["rules"].as_array().unwrap() {
+        let resources = rule["resources"].as_array().unwrap();
+        let count = resources.iter().filter(|name| wide.contains(&name.as_str().unwrap())).count();
+        assert!(count == 0 || count == resources.len(), "part this rule in two: {rule}");
+    }
+}
+
+#[test]
 fn the_chart_belongs_to_this_release() {
     let chart = one(&format!("{CHART}/Chart.yaml"));
     for field in ["version", "appVersion"] {
