@@ -40,6 +40,7 @@ fuzz: ## bent requests against the sidecar, for a minute
 .PHONY: generate
 generate: ## write anew what is generated: CRDs, golden files, tables of the documentation
 	cargo run --locked --quiet -- crd --write crds/
+	cargo run --locked --quiet -- policy --write config/policy/
 	UPDATE_GOLDEN=1 cargo test --locked --quiet --test all -- golden reference chart
 
 .PHONY: binary

@@ -31,6 +31,31 @@ pub struct Facts {
     pub service_target: Option<u16>,
     /// The operator's own image, which sidecars run where the environment names no other.
     pub sidecar_image: String,
+    /// Namespace of the operator, which asks sidecars what they see.
+    pub operator_namespace: String,
+    /// Optional kinds that this cluster does not offer, and why. They are neither watched nor written.
+    pub missing_kinds: MissingKinds,
+}
+
+/// Optional kinds that a cluster does not offer, and why.
+pub type MissingKinds = BTreeMap<Kind, Missing>;
+
+/// Why a kind is not offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It has no CustomResourceDefinition.
+    NotInstalled,
+    /// It has one, and cannot be listed all the same, for this reason.
+    NotServed(String),
+}
+
+/// The operator, as far as what it plans names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installation {
+    /// Its image, which sidecars run where the environment names no other.
+    pub image: String,
+    /// Its namespace.
+    pub namespace: String,
 }
 
 /// Who governs a namespace.

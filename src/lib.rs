@@ -7,6 +7,7 @@
 //! |---|---|---|---|
 //! | words | contract, api, facts | each other, downwards | client, async, clock, environment |
 //! | thought | check, rollout, plan, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
+//! | | manifest, convert | words, check; convert uses plan and manifest too | the same |
 //! | hands | apply, telemetry | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
 //! | data plane | sidecar, conformance | contract, telemetry (sidecar) | kube, api, check, plan |
@@ -20,7 +21,9 @@ pub mod check;
 pub mod cli;
 pub mod conformance;
 pub mod contract;
+pub mod convert;
 pub mod facts;
+pub mod manifest;
 pub mod operator;
 pub mod plan;
 pub mod rollout;

@@ -1,6 +1,7 @@
 //! What is told: conditions, numbers and events. Pure: what was decided, applied and seen in; the status out.
 
 mod conditions;
+mod environment;
 mod events;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use crate::check::{self, Refusal, image};
 use crate::facts::{Applied, DeploymentFact, EnvironmentFact, Facts, Failure};
 use crate::plan::Plan;
 use crate::rollout::Decision;
+pub use environment::{Place, Violation, report_environment};
 
 /// Everything that a pass knows at its end.
 pub struct Pass<'a> {
@@ -146,7 +148,14 @@ fn pod_selector(name: &str, colour: Colour) -> String {
     format!("{}={name},{}={}", names::NAME, names::VERSION, colour.as_str())
 }
 
-fn tell(refusals: &[Refusal]) -> String {
+/// What the service was told when it was refused last, if it is.
+pub fn refused(status: &VisiobookServiceStatus) -> Option<String> {
+    let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted")?;
+    (accepted.reason == "Refused").then(|| accepted.message.clone())
+}
+
+/// Refusals, as one sentence.
+pub fn tell(refusals: &[Refusal]) -> String {
     refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
 }
 

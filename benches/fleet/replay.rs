@@ -33,7 +33,11 @@ pub async fn record(fleet: &Fleet, services: usize) -> Vec<Recorded> {
             names::MANAGED_BY,
             names::MANAGED_BY_VALUE
         ));
-        for mut object in api.list(&params).await.expect("children").items {
+        let list = match api.list(&params).await {
+            Err(kube::Error::Api(status)) if kind.is_optional() && status.is_not_found() => continue,
+            list => list.expect("children"),
+        };
+        for mut object in list.items {
             let owner = object.metadata.owner_references.iter().flatten().next().expect("owner").name.clone();
             let key = (object.metadata.namespace.clone().expect("namespace"), owner);
             object.metadata = kube::api::ObjectMeta {

@@ -25,6 +25,9 @@ cluster_load() {
   die "images cannot be loaded into an existing cluster; push them to a registry it reads: $*"
 }
 
+# Where pods reach this machine, if they can: only who runs the tests knows.
+cluster_host() { echo "${VISIOBOOK_HOST:-}"; }
+
 cluster_kubeconfig() { echo "$STATE/kubeconfig"; }
 
 # The cluster is not ours: only the copied kubeconfig goes.

@@ -37,6 +37,12 @@ cluster_load() { # IMAGE_TAR...
   for tar; do run kind load image-archive "$tar" --name "$KIND_NAME"; done
 }
 
+# Where pods reach this machine.
+cluster_host() {
+  [ -n "${DRY_RUN:-}" ] || docker network inspect kind --format '{{range .IPAM.Config}}{{println .Gateway}}{{end}}' 2>/dev/null |
+    grep -m 1 -F . || true
+}
+
 cluster_kubeconfig() { echo "$STATE/kubeconfig"; }
 
 cluster_down() {

@@ -332,6 +332,9 @@ cluster_load() { # IMAGE_TAR...
   done
 }
 
+# Where pods reach this machine.
+cluster_host() { echo $HOST_IP; }
+
 cluster_kubeconfig() { echo "$STATE/kubeconfig"; }
 
 cluster_down() {

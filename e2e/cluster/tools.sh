@@ -6,15 +6,15 @@
 
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
-FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec)
+FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
 # No part of the cluster: built by the test that runs them.
-ON_DEMAND=(helm argocd)
+ON_DEMAND=(helm argocd cyclonus)
 # Programs of the distribution that they work with.
 declare -A WITH=([argocd]='git redis-server')
 
 # What a first build costs on two cores.
 declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
-  [helm]='2 min' [argocd]='4 min')
+  [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [cyclonus]='1 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {
@@ -38,6 +38,11 @@ family_dir() { # FAMILY
   echo "$CACHE/tools/$1-$key"
 }
 
+# The folder of a module that go.mod pins, downloaded if need be and held against go.sum.
+module_folder() { # MODULE
+  go mod download -json "$1@$(grep -oP "$1 \Kv\S+" go.mod)" | grep -oP '"Dir": "\K[^"]+'
+}
+
 # Files that a program reads at run time, taken from its module.
 copy_data() { # FAMILY DESTINATION
   local module role
@@ -48,6 +53,15 @@ copy_data() { # FAMILY DESTINATION
     podinfo)
       module=$(go list -m -f '{{.Dir}}' github.com/stefanprodan/podinfo)
       cp -r "$module/ui" "$2/ui" ;;
+    # CustomResourceDefinitions of others: files of their modules, of which nothing is built.
+    definitions)
+      mkdir "$2/crds"
+      module=$(module_folder github.com/external-secrets/external-secrets)
+      cp "$module/config/crds/bases/external-secrets.io_externalsecrets.yaml" "$2/crds"
+      module=$(module_folder sigs.k8s.io/gateway-api)
+      cp "$module/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" "$2/crds"
+      module=$(module_folder github.com/prometheus-operator/prometheus-operator)
+      cp "$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml "$2/crds" ;;
     argocd)
       module=$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)
       cp -r "$module/manifests/crds" "$2/crds"
@@ -74,7 +88,7 @@ build_family() { # FAMILY
     (
       cd "$TOOLS_SOURCE/$family"
       export GOTOOLCHAIN=local CGO_ENABLED=0
-      go build -trimpath -buildvcs=false -ldflags "$(link_flags "$family")" -o "$partial/bin/" tool
+      [ "$family" = definitions ] || go build -trimpath -buildvcs=false -ldflags "$(link_flags "$family")" -o "$partial/bin/" tool
       copy_data "$family" "$partial"
     ) || die "$family did not build; see the message above, then run 'make tools' again"
     [ ! -f "$partial/bin/server" ] || mv "$partial/bin/server" "$partial/bin/etcd"

@@ -14,3 +14,4 @@ mod secrets;
 mod sidecar;
 mod smoke;
 mod status;
+mod stores;

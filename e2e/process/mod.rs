@@ -2,10 +2,12 @@
 
 mod answers;
 mod crash;
+mod definitions;
 mod growth;
 mod helm;
 mod http2;
 mod idle;
+mod isolation;
 mod lag;
 mod leader;
 mod orphaned;

@@ -16,6 +16,7 @@ pub fn first_spec() -> Value {
         "autoscaling": { "enabled": true },
         "disruptionBudget": { "maxUnavailable": 1 },
         "service": { "port": 80 },
+        "ingress": { "hosts": ["users.example.com"] },
     })
 }
 

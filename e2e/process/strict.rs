@@ -17,12 +17,14 @@ use visiobook::rollout;
 
 use super::soak;
 use crate::support::Site;
-use crate::support::operator::{SIDECAR_IMAGE, calm};
+use crate::support::definitions::Definitions;
+use crate::support::operator::{SIDECAR_IMAGE, alone};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_planned_for_a_valid_resource_is_stored_word_for_word() {
-    let _calm = calm().await;
+    let _alone = alone().await;
     let site = Site::unlabelled("strict").await;
+    let _definitions = Definitions::installed().await;
     let wanted = if soak() { 2000 } else { 100 };
     // The same sample each time, but for a soak.
     let mut runner = if soak() { TestRunner::new(Config::default()) } else { TestRunner::deterministic() };
@@ -78,7 +80,8 @@ fn objects(site: &Site, service: &VisiobookService, environment: EnvironmentFact
     let keys = service.spec.secrets.values().chain(check::mounted(service.spec.sidecar.as_ref()));
     let secrets = keys.map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
     let sidecar_image = SIDECAR_IMAGE.into();
-    let facts = Facts { environment, secrets, sidecar_image, ..Facts::default() };
+    let operator_namespace = "visiobook-system".into();
+    let facts = Facts { environment, secrets, sidecar_image, operator_namespace, ..Facts::default() };
     let verdict = check::validate(service, &facts.environment);
     let decision = rollout::step(&verdict, &facts);
     assert!(decision.held.is_empty(), "{:?}", decision.held);

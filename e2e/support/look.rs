@@ -43,8 +43,10 @@ impl Site {
         let labels = format!("{}={service},{}={}", names::NAME, names::MANAGED_BY, names::MANAGED_BY_VALUE);
         let mut children = Vec::new();
         for kind in Kind::ALL {
-            let list =
-                self.children(kind).list(&ListParams::default().labels(&labels)).await.expect("children");
+            let list = match self.children(kind).list(&ListParams::default().labels(&labels)).await {
+                Err(kube::Error::Api(status)) if kind.is_optional() && status.is_not_found() => continue,
+                list => list.expect("children"),
+            };
             for child in list.items {
                 children.push((kind, serde_json::to_value(child).expect("json")));
             }

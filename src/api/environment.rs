@@ -10,6 +10,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exposure::EnvironmentIngress;
+use super::governance::{Access, PodSecurity, Quota, Ranges, VisiobookEnvironmentStatus};
+use super::isolation::EnvironmentNetworkPolicy;
 use super::sidecar::EnvironmentSidecar;
 
 /// One environment: the defaults its services start from, and the limits they keep to. A namespace belongs to it
@@ -22,11 +25,26 @@ use super::sidecar::EnvironmentSidecar;
     plural = "visiobookenvironments",
     shortname = "vbe",
     category = "visiobook",
+    status = "VisiobookEnvironmentStatus",
     derive = "PartialEq",
     doc = "One environment: the defaults its services start from, and the limits they keep to.",
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
     printcolumn(name = "Log level", type_ = "string", json_path = ".spec.defaults.logLevel", priority = 1),
     printcolumn(name = "GPU", type_ = "boolean", json_path = ".spec.limits.gpu.allowed"),
+    printcolumn(name = "Namespaces", type_ = "integer", json_path = ".status.namespaces"),
+    printcolumn(name = "Services", type_ = "integer", json_path = ".status.services"),
+    printcolumn(
+        name = "Violations",
+        type_ = "integer",
+        json_path = ".status.violations",
+        description = "Services that break a rule, and run as they were last accepted"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether every namespace has what the environment puts into it"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -46,6 +64,24 @@ pub struct VisiobookEnvironmentSpec {
     /// What the sidecars of all services start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<EnvironmentSidecar>,
+    /// How services are reached from outside of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<EnvironmentIngress>,
+    /// Who may connect to whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<EnvironmentNetworkPolicy>,
+    /// What all pods of a namespace may take together. Default: no quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// What each container may take that is no service's. Default: no range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_range: Option<Ranges>,
+    /// How strict the namespaces are with pods. Default: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_security: Option<PodSecurity>,
+    /// Who may do what in the namespaces. Default: whoever may by other means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }
 
 /// The rule book of an environment (B01-B03, X04).
@@ -135,6 +171,7 @@ pub struct AutoscalingDefault {
 /// Ceilings of an environment.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.minReplicas) || !has(self.replicas) || self.minReplicas <= self.replicas").message("limits.minReplicas must not be above limits.replicas"))]
 pub struct EnvironmentLimits {
     /// Most CPU that a container may have as its limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +183,10 @@ pub struct EnvironmentLimits {
     #[schemars(range(min = 1, max = 1000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
+    /// Fewest pods that a service may have. Default: no limit.
+    #[schemars(range(min = 0, max = 1000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_replicas: Option<i32>,
     /// Whether services may have GPUs. Default: not in development, 1 a pod in staging, any number in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuLimit>,

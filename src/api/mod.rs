@@ -1,6 +1,9 @@
 //! The two kinds, as people write them. Doc comments here are what `kubectl explain` prints.
 
 mod environment;
+mod exposure;
+mod governance;
+mod isolation;
 pub mod kinds;
 pub mod names;
 pub mod quantity;
@@ -15,6 +18,12 @@ pub use environment::{
     AutoscalingDefault, EnvironmentDefaults, EnvironmentLimits, EnvironmentType, GpuLimit, ImageRules,
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
+pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls};
+pub use governance::{
+    Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
+    VisiobookEnvironmentStatus,
+};
+pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use schema::crds;
 pub use service::{
     Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,

@@ -26,10 +26,24 @@ pub const VERSION: &str = "version";
 pub const ENVIRONMENT: &str = "platform.visiobook.com/environment";
 /// Label of a pod, a Deployment and a ControllerRevision: the revision it was rendered from.
 pub const REVISION: &str = "platform.visiobook.com/revision";
+/// Prefix of labels of a pod: the services of its namespace that it calls, which their policies select it by.
+pub const DEPENDS_ON: &str = "depends-on.platform.visiobook.com";
 /// Annotation of a ControllerRevision: what of the accepted spec shapes no pod.
 pub const SERVING: &str = "platform.visiobook.com/serving";
 /// Annotation of an object made by somebody else that a service may take over.
 pub const ADOPT: &str = "platform.visiobook.com/adopt";
+/// As whose what an environment puts into its namespaces is known, in the label [`NAME`]: no service can be called so.
+pub const GOVERNOR: &str = "visiobook.environment";
+/// ClusterRoles that groups of an environment are bound to: who view, who edit, who approve.
+pub const ROLES: [&str; 3] = ["visiobook-viewer", "visiobook-editor", "visiobook-approver"];
+/// Annotation of a service: the attempt that somebody approves.
+pub const APPROVE: &str = "platform.visiobook.com/approve";
+/// Annotation of a service: who set [`APPROVE`].
+pub const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
+/// Annotation of a CRD of ours that may be deleted, with all that it holds.
+pub const ALLOW_DELETION: &str = "platform.visiobook.com/allow-deletion";
+/// ConfigMap beside the operator: the environments that exist, for the admission policy that asks for them.
+pub const ENVIRONMENTS: &str = "visiobook-environments";
 /// Annotation of a Deployment: keyed digest of the secrets its pods use.
 pub const SECRETS_DIGEST: &str = "platform.visiobook.com/secrets-digest";
 /// Annotation of a pod: changed at a rotation of its secrets, which replaces the pod.

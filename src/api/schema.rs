@@ -16,12 +16,19 @@ const MAPS: &[(&str, &[&str])] = &[
     ("spec.pod.topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
     ("spec.pod.hostAliases", &["ip"]),
     ("spec.dependsOn", &["name"]),
+    ("spec.access.approverAccounts", &["namespace", "name"]),
     ("status.conditions", &["type"]),
     ("status.children", &["kind", "name"]),
 ];
 /// Lists without order or doubles.
 const SETS: &[&str] = &[
     "spec.images.registries",
+    "spec.ingress.hosts",
+    "spec.networkPolicy.metricsFrom",
+    "spec.networkPolicy.egress.ranges",
+    "spec.access.view",
+    "spec.access.edit",
+    "spec.access.approve",
     "spec.sidecar.routes",
     "spec.sidecar.hosts",
     "spec.sidecar.auth.publicRoutes",

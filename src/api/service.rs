@@ -11,6 +11,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exposure::Ingress;
+use super::isolation::NetworkPolicy;
 use super::sidecar::{Dependency, Sidecar};
 use super::stack::{DomainService, Profile, Stack};
 use super::status::VisiobookServiceStatus;
@@ -170,6 +172,12 @@ pub struct VisiobookServiceSpec {
     /// How other pods reach the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServicePort>,
+    /// How it is reached from outside of the cluster. Default: what the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
+    /// Who may connect to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicy>,
     /// How many pods voluntary disruptions may take at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudget>,

@@ -36,7 +36,8 @@ pub struct Live {
 
 /// The first object of each kind that was seen. Others look much like it and are compressed against it, which makes
 /// them several times smaller than each on its own.
-static PATTERNS: [OnceLock<Box<[u8]>>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
+static PATTERNS: [OnceLock<Box<[u8]>>; KINDS] = [const { OnceLock::new() }; KINDS];
+const KINDS: usize = Kind::ALL.len() + Kind::GOVERNANCE.len();
 
 /// Longest part of an object that serves as a pattern.
 const PATTERN: usize = 16 * 1024;
@@ -49,7 +50,7 @@ impl Live {
         let owner = match controller {
             Some(owner) if owner.kind == "VisiobookService" => Some((owner.uid.clone(), owner.name.clone())),
             Some(_) => None,
-            None => made_for(meta).map(|name| (String::new(), name)),
+            None => made_for(kind, meta).map(|name| (String::new(), name)),
         };
         let (name, namespace) =
             (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
@@ -85,7 +86,7 @@ impl Live {
 
     /// Who it belongs to, for people.
     pub fn owner_name(&self) -> String {
-        if let Some((_, name)) = &self.owner {
+        if let Some((_, name)) = self.owner.as_ref().filter(|(_, name)| name != names::GOVERNOR) {
             return format!("the VisiobookService {name}");
         }
         let value = self.json();
@@ -98,12 +99,18 @@ impl Live {
 }
 
 /// The service that we made an object for, as its label tells.
-fn made_for(meta: &ObjectMeta) -> Option<String> {
+fn made_for(kind: Kind, meta: &ObjectMeta) -> Option<String> {
     let mut entries = meta.managed_fields.iter().flatten();
     let ours = |entry: &ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(names::MANAGER) && entry.operation.as_deref() == Some("Apply")
     };
-    entries.any(ours).then(|| meta.labels.as_ref()?.get(names::NAME).cloned())?
+    if !entries.any(ours) {
+        return None;
+    }
+    if Kind::GOVERNANCE.contains(&kind) {
+        return Some(names::GOVERNOR.to_string());
+    }
+    meta.labels.as_ref()?.get(names::NAME).cloned()
 }
 
 /// A resource version as a number; zero for one that is none.

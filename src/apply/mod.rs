@@ -2,6 +2,8 @@
 
 mod cache;
 mod difference;
+mod environment;
+mod foresee;
 mod live;
 mod observe;
 mod publish;
@@ -12,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
+pub use environment::{list_environments, publish_environment, raise_pod_security};
+pub use foresee::{Fate, Foreseen, Foresight, Restart, compare_all, foresee, governed, parted, restart};
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};

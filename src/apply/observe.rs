@@ -10,7 +10,7 @@ use crate::api::VisiobookService;
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
 use crate::check;
-use crate::facts::{DeploymentFact, EnvironmentFact, Facts, RevisionFact, SecretKey};
+use crate::facts::{DeploymentFact, EnvironmentFact, Facts, MissingKinds, RevisionFact, SecretKey};
 use crate::plan::Owner;
 
 /// What the conductor knows of a service's surroundings.
@@ -22,6 +22,10 @@ pub struct Surroundings {
     pub replicas_applied_by: Option<String>,
     /// The operator's own image.
     pub sidecar_image: String,
+    /// The operator's own namespace.
+    pub operator_namespace: String,
+    /// Optional kinds that this cluster does not offer.
+    pub missing_kinds: MissingKinds,
 }
 
 /// See everything that one pass looks at.
@@ -32,6 +36,18 @@ pub async fn observe(
     service: &VisiobookService,
     surroundings: Surroundings,
 ) -> Result<Facts, Error> {
+    let facts = see(cache, owner, service, surroundings);
+    let references = references(service, &facts.revisions, &facts.deployments);
+    Ok(Facts { secrets: secrets.look(&owner.namespace, &references).await?, ..facts })
+}
+
+/// What the cache tells: everything but the secrets.
+pub(super) fn see(
+    cache: &Cache,
+    owner: &Owner,
+    service: &VisiobookService,
+    surroundings: Surroundings,
+) -> Facts {
     let owned = cache.owned_by(owner);
     let deployments = deployments(cache, owner);
     let revisions: Vec<RevisionFact> = owned
@@ -50,10 +66,9 @@ pub async fn observe(
         .get(Kind::HorizontalPodAutoscaler, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(owner))
         .and_then(|live| autoscaler_problem(&live.json()));
-    let references = references(service, &revisions, &deployments);
-    Ok(Facts {
+    Facts {
         environment: surroundings.environment,
-        secrets: secrets.look(&owner.namespace, &references).await?,
+        secrets: BTreeMap::new(),
         deployments,
         recorded: service.status.as_ref().and_then(|status| status.active_colour),
         selected,
@@ -62,11 +77,13 @@ pub async fn observe(
         autoscaler_problem,
         service_target,
         sidecar_image: surroundings.sidecar_image,
-    })
+        operator_namespace: surroundings.operator_namespace,
+        missing_kinds: surroundings.missing_kinds,
+    }
 }
 
 /// Secrets that the resource asks for, and those that the revisions which run read.
-fn references(
+pub(super) fn references(
     service: &VisiobookService,
     revisions: &[RevisionFact],
     deployments: &BTreeMap<Colour, DeploymentFact>,

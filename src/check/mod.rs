@@ -1,6 +1,9 @@
 //! May this run, and with which values? Pure: the resource and its environment in, values or every refusal out.
 
+mod exposure;
+mod governance;
 pub mod image;
+mod isolation;
 mod resolve;
 mod revision;
 mod rules;
@@ -8,6 +11,9 @@ mod secrets;
 mod sidecar;
 mod valid;
 
+pub use exposure::Exposure;
+pub use governance::policies;
+pub use isolation::Isolation;
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
 pub use secrets::{digest as secrets_digest, hold, mounted, references};
@@ -42,6 +48,7 @@ pub fn validate(service: &VisiobookService, environment: &EnvironmentFact) -> Re
         Err(refusal) => return Err(vec![refusal]),
     };
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
-    let refusals = rules::broken(name, namespace, &service.spec, &environment);
-    if refusals.is_empty() { Ok(resolve::resolve(&service.spec, &environment)) } else { Err(refusals) }
+    let mut refusals = rules::broken(name, namespace, &service.spec, &environment);
+    refusals.extend(governance::broken(&service.spec, &environment));
+    if refusals.is_empty() { Ok(resolve::resolve(name, &service.spec, &environment)) } else { Err(refusals) }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
 
-use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid, sidecar};
+use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, sidecar};
 use crate::api::quantity::canonical;
 use crate::api::{
     Autoscaling, DisruptionBudget, EnvironmentType, Gpu, SidecarMode, VisiobookEnvironmentSpec,
@@ -26,14 +26,8 @@ pub struct EnvironmentRules {
     pub replicas: i32,
     /// Default of autoscaling (X17).
     pub autoscaling: bool,
-    /// Whether GPUs are allowed at all.
-    pub gpu_allowed: bool,
-    /// Most GPUs a pod may have.
-    pub gpu_per_pod: Option<i32>,
-    /// Whether `latest` is refused.
-    pub forbid_latest: bool,
-    /// Whether a digest is required.
-    pub require_digest: bool,
+    /// Fewest pods of a service (A45).
+    pub min_replicas: i32,
 }
 
 /// The rules that govern a namespace, or the refusal where its label names nothing.
@@ -55,17 +49,16 @@ pub fn rules_of(environment: &EnvironmentFact) -> Result<EnvironmentRules, Refus
     };
     let development = said.type_ == EnvironmentType::Development;
     let defaults = said.defaults.as_ref();
-    let gpu = said.limits.as_ref().and_then(|limits| limits.gpu.as_ref());
-    let images = said.images.as_ref();
+    let min_replicas = said.limits.as_ref().and_then(|limits| limits.min_replicas).unwrap_or(0);
     Ok(EnvironmentRules {
         name,
         type_: said.type_,
-        replicas: defaults.and_then(|d| d.replicas).unwrap_or(if development { 1 } else { 3 }),
+        replicas: defaults
+            .and_then(|d| d.replicas)
+            .unwrap_or(if development { 1 } else { 3 })
+            .max(min_replicas),
         autoscaling: defaults.and_then(|d| d.autoscaling.as_ref()).map_or(!development, |a| a.enabled),
-        gpu_allowed: gpu.map_or(!development, |gpu| gpu.allowed),
-        gpu_per_pod: gpu.map_or((said.type_ == EnvironmentType::Staging).then_some(1), |gpu| gpu.per_pod),
-        forbid_latest: images.and_then(|i| i.forbid_latest).unwrap_or(!development),
-        require_digest: images.and_then(|i| i.require_digest).unwrap_or(false),
+        min_replicas,
         said,
     })
 }
@@ -99,7 +92,7 @@ pub fn said_resources(
 }
 
 /// The values of a resource that breaks no rule.
-pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Valid {
+pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Valid {
     let (requests, limits) = said_resources(spec, environment);
     let defaults = environment.said.defaults.as_ref();
     let sidecar = sidecar::merge(spec.sidecar.as_ref(), environment.said.sidecar.as_ref());
@@ -151,10 +144,10 @@ pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> V
         automount_token: account.and_then(|account| account.automount_token).unwrap_or(false),
         pod: passed_through(&spec.pod),
     };
-    Valid { shape, serving: serving(spec, environment) }
+    Valid { shape, serving: serving(name, spec, environment) }
 }
 
-fn serving(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Serving {
+fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Serving {
     let service = spec.service.clone().unwrap_or_default();
     let rollout = spec.rollout.clone().unwrap_or_default();
     let account = spec.service_account.clone().unwrap_or_default();
@@ -170,6 +163,8 @@ fn serving(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Servi
             .create
             .unwrap_or(true)
             .then_some(Account { name: account.name, annotations: account.annotations }),
+        exposure: exposure::exposure(name, spec, environment),
+        isolation: isolation::isolation(spec, environment),
         max_surge: passed_through(&rollout.max_surge),
         max_unavailable: passed_through(&rollout.max_unavailable),
     }
@@ -178,7 +173,7 @@ fn serving(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Servi
 /// Scaling as the resource and its environment say (A09, X08, X17).
 pub fn scaling(said: &Autoscaling, environment: &EnvironmentRules) -> Option<Scaling> {
     said.enabled.unwrap_or(environment.autoscaling).then(|| Scaling {
-        min: said.min_replicas.unwrap_or(2),
+        min: said.min_replicas.unwrap_or(environment.min_replicas.max(2)),
         max: said.max_replicas.unwrap_or(10),
         cpu: said.target_cpu_utilization_percentage.unwrap_or(70),
         memory: said.target_memory_utilization_percentage.unwrap_or(80),

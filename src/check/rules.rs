@@ -1,5 +1,6 @@
 //! The rules, one function each, in the order in which their refusals are told.
 
+mod exposure;
 mod origin;
 mod pod;
 mod resources;
@@ -45,7 +46,6 @@ const RULES: [Rule; 24] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
-    origin::image_origin,
     origin::ports,
     variables::variable_names,
     variables::variables_once,
@@ -54,9 +54,8 @@ const RULES: [Rule; 24] = [
     variables::config_size,
     variables::literal_values,
     resources::quantities,
-    resources::ceilings,
-    resources::gpu,
-    resources::replicas,
+    resources::requests,
+    resources::autoscaling,
     resources::pace,
     pod::probes,
     pod::pod,
@@ -66,6 +65,8 @@ const RULES: [Rule; 24] = [
     sidecar::words,
     sidecar::resources,
     sidecar::dependencies,
+    exposure::ingress,
+    exposure::isolation,
 ];
 
 /// Every refusal, in order.

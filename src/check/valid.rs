@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{Exposure, Isolation};
 use crate::api::{
     ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType,
     Sidecar, SidecarMode, Stack,
@@ -140,6 +141,12 @@ pub struct Serving {
     /// ServiceAccount, where the operator makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
+    /// The way in from outside, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
+    /// Who may connect, where anybody is kept out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// Pods above the wanted number during an update.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub max_surge: Value,

@@ -1,11 +1,23 @@
 //! The doors: what the command line offers.
 
+mod cluster;
+mod completion;
 pub mod conformance;
+mod convert;
 pub mod crd;
+mod failed;
+mod files;
 mod operator;
+mod plan;
+pub mod policy;
+mod render;
 mod sidecar;
+mod validate;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use failed::Failed;
+pub use failed::tell;
 
 /// The Visiobook platform on Kubernetes.
 #[derive(Debug, Parser)]
@@ -25,6 +37,43 @@ enum Command {
     Conformance(Box<conformance::Args>),
     /// Print the CRDs, or write them into a folder.
     Crd(crd::Args),
+    /// Print the admission policies, or write them into a folder.
+    Policy(policy::Args),
+    /// Print the manifests that a service comes to, without a cluster.
+    Render(render::Args),
+    /// Tell every refusal, with rule, field and line, without a cluster.
+    Validate(validate::Args),
+    /// Tell what an apply would change in the cluster, and whether pods would restart.
+    Plan(plan::Args),
+    /// Make a VisiobookService from a team's Helm values.
+    Convert(convert::Args),
+    /// Print the completions of a shell.
+    Completion(completion::Args),
+}
+
+/// What kubectl looks for on the PATH when it is asked for `kubectl visiobook`.
+const PLUGIN: &str = "kubectl-visiobook";
+
+/// The command line as it is told to people, by the name that the program was called by.
+pub fn command(called: &str) -> clap::Command {
+    let command = Cli::command();
+    let file = std::path::Path::new(called).file_name().unwrap_or_default();
+    if file != PLUGIN {
+        return command;
+    }
+    // Examples are to be typed as they stand.
+    command.bin_name("kubectl visiobook").mut_subcommands(|subcommand| {
+        let examples = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
+        subcommand.after_help(examples.replace("  visiobook ", "  kubectl visiobook "))
+    })
+}
+
+/// Read the arguments that the process was called with. Wrong ones end it.
+pub fn parse() -> Cli {
+    let called = std::env::args().next().unwrap_or_default();
+    let mut command = command(&called);
+    let matches = command.get_matches_mut();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 /// Run the command that the process was called with.
@@ -34,6 +83,12 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sidecar(args) => sidecar::run(args),
         Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
+        Command::Policy(args) => policy::run(&args),
+        Command::Render(args) => render::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Completion(args) => completion::run(&args),
     }
 }
 

@@ -7,20 +7,24 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
-use crate::operator::{self, Config, leader};
+use crate::operator::{self, Config, NAMESPACE, leader};
 use crate::telemetry::{self, LogFormat};
 
 /// Arguments of `visiobook operator`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  visiobook operator\n  visiobook operator --namespace team-a --namespace team-b --log-format text"
+    after_help = "Examples:\n  visiobook operator\n  visiobook operator --namespace team-a --namespace team-b --log-format text\n  visiobook operator --observe-only --log-format text"
 )]
 pub(super) struct Args {
     /// Look after these namespaces only (repeat it, or separate them by commas). Default: all.
     #[arg(long, env = "VISIOBOOK_NAMESPACES", value_delimiter = ',', help_heading = "Scope")]
     namespace: Vec<String>,
+    /// Write nothing, and log what would be written: before an operator is let loose on a cluster, or beside the one
+    /// that leads.
+    #[arg(long, env = "VISIOBOOK_OBSERVE_ONLY", help_heading = "Scope")]
+    observe_only: bool,
     /// Namespace of the operator itself: its lease and its digest key.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "visiobook-system", help_heading = "Scope")]
+    #[arg(long, env = "POD_NAMESPACE", default_value = NAMESPACE, help_heading = "Scope")]
     own_namespace: String,
     /// Name among its peers. Default: the name of the pod, or of the host.
     #[arg(long, env = "POD_NAME", help_heading = "Leadership")]
@@ -85,6 +89,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         concurrency: args.concurrency,
         debounce: Duration::from_millis(args.debounce_ms),
         metric_services: args.metric_services,
+        observe_only: args.observe_only,
         sidecar_image: args.sidecar_image,
         election,
     };

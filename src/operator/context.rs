@@ -1,6 +1,6 @@
 //! What all passes share.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,13 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::backoff::Backoff;
+use super::governance::{Governance, enforced};
+use super::observing::Observing;
+use crate::api::kinds::Kind;
 use crate::api::names;
-use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
+use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, Secrets, Surroundings, Writer};
-use crate::facts::EnvironmentFact;
+use crate::facts::{EnvironmentFact, Missing, MissingKinds};
 use crate::telemetry::Metrics;
 
 /// A service as it is watched: one that cannot be read does not stop the watch.
@@ -28,6 +31,10 @@ struct Place {
     environment: Option<String>,
     /// Whether it is being deleted: nothing can be made in it any more.
     terminating: bool,
+    /// What its Pod Security label enforces.
+    enforces: PodSecurityLevel,
+    /// Its uid.
+    uid: String,
 }
 
 /// The services of one namespace, or of all.
@@ -48,8 +55,12 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) backoff: Backoff,
+    /// Set where nothing is written, and what would be is told.
+    pub(super) observing: Option<Observing>,
     /// The image of sidecars.
     sidecar_image: String,
+    /// The operator's own namespace.
+    namespace: String,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
@@ -58,7 +69,9 @@ pub(super) struct Context {
     held_back: Mutex<HashMap<String, Instant>>,
     replicas_applied_by: RwLock<HashMap<String, String>>,
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
+    pub(super) governance: Governance,
     namespaces: RwLock<HashMap<String, Place>>,
+    missing_kinds: RwLock<MissingKinds>,
 }
 
 impl Context {
@@ -69,6 +82,8 @@ impl Context {
         recorder: Recorder,
         metrics: Arc<Metrics>,
         sidecar_image: String,
+        namespace: String,
+        observing: Option<Observing>,
     ) -> Context {
         Context {
             writer,
@@ -77,14 +92,18 @@ impl Context {
             recorder,
             metrics,
             backoff: Backoff::default(),
+            observing,
             sidecar_image,
+            namespace,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
             held_back: Mutex::default(),
             replicas_applied_by: RwLock::default(),
             environments: RwLock::default(),
+            governance: Governance::default(),
             namespaces: RwLock::default(),
+            missing_kinds: RwLock::default(),
         }
     }
 
@@ -181,6 +200,8 @@ impl Context {
         lock(&self.written).remove(&uid);
         self.nothing_held_back(&uid);
         self.note_replicas(&uid, None);
+        self.governance.forget(&uid);
+        self.trigger_governance(&service.namespace().unwrap_or_default());
         self.backoff.clear(&uid);
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());
     }
@@ -202,7 +223,29 @@ impl Context {
             environment,
             replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
             sidecar_image: self.sidecar_image.clone(),
+            operator_namespace: self.namespace.clone(),
+            missing_kinds: self.missing_kinds.read().unwrap_or_else(PoisonError::into_inner).clone(),
         })
+    }
+
+    /// An optional kind is offered by the cluster from now on, or is not.
+    pub(super) fn see_kind(&self, kind: Kind, missing: Option<Missing>) {
+        {
+            let mut kinds = self.missing_kinds.write().unwrap_or_else(PoisonError::into_inner);
+            let before = match &missing {
+                Some(missing) => kinds.insert(kind, missing.clone()),
+                None => kinds.remove(&kind),
+            };
+            if before == missing {
+                return;
+            }
+        }
+        let kind = kind.as_str();
+        match missing {
+            None => tracing::info!(kind, "a kind that may be missing is there"),
+            Some(missing) => tracing::info!(kind, ?missing, "a kind that may be missing is not there"),
+        }
+        self.trigger_where(|_| true);
     }
 
     /// An environment was seen, or is gone.
@@ -236,7 +279,59 @@ impl Context {
             self.environments.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
         for name in known.iter().filter(|name| !seen.contains(*name)) {
             self.see_environment(name, None);
+            self.governance.see(name, None);
         }
+    }
+
+    /// A service was held against its environment; a refused one was told this.
+    pub(super) fn note_verdict(&self, service: &VisiobookService, refused: Option<String>) {
+        let namespace = service.namespace().unwrap_or_default();
+        if self.governance.note(&service.uid().unwrap_or_default(), refused) {
+            self.trigger_governance(&namespace);
+        }
+    }
+
+    /// Wait until every service was seen once.
+    pub(super) async fn services_known(&self) {
+        for lane in self.lanes.get().into_iter().flatten() {
+            // A store that is gone was stopped, and with it the operator.
+            let _ = lane.store.wait_until_ready().await;
+        }
+    }
+
+    /// The services in some namespaces.
+    pub(super) fn services_in(&self, namespaces: &BTreeSet<&str>) -> Vec<Arc<Guarded>> {
+        let all = self.lanes.get().into_iter().flatten().flat_map(|lane| lane.store.state());
+        all.filter(|service| {
+            service.namespace().is_some_and(|namespace| namespaces.contains(namespace.as_str()))
+        })
+        .collect()
+    }
+
+    /// Have the environment of a namespace looked at.
+    pub(super) fn trigger_governance(&self, namespace: &str) {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let environment = namespaces.get(namespace).and_then(|place| place.environment.as_ref());
+        environment.into_iter().for_each(|environment| self.governance.trigger(environment));
+    }
+
+    /// The namespaces that this operator looks after and whose label names an environment, in order, with what they
+    /// enforce and their uids.
+    pub(super) fn places_of(&self, environment: &str) -> Vec<(String, PodSecurityLevel, String)> {
+        let within = |namespace: &String| {
+            let scopes = self.lanes.get().into_iter().flatten().map(|lane| lane.scope.as_ref());
+            scopes.into_iter().any(|scope| scope.is_none_or(|scope| scope == namespace))
+        };
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let mut places: Vec<_> = namespaces
+            .iter()
+            .filter(|(name, place)| {
+                place.environment.as_deref() == Some(environment) && !place.terminating && within(name)
+            })
+            .map(|(name, place)| (name.clone(), place.enforces, place.uid.clone()))
+            .collect();
+        places.sort();
+        places
     }
 
     /// Whether a namespace is being deleted.
@@ -252,6 +347,8 @@ impl Context {
             let place = seen.map(|meta| Place {
                 environment: meta.labels.as_ref().and_then(|labels| labels.get(names::ENVIRONMENT)).cloned(),
                 terminating: meta.deletion_timestamp.is_some(),
+                enforces: enforced(meta.labels.as_ref()),
+                uid: meta.uid.clone().unwrap_or_default(),
             });
             let before = match &place {
                 Some(place) => namespaces.insert(namespace.to_string(), place.clone()),
@@ -260,6 +357,9 @@ impl Context {
             if before == place {
                 return;
             }
+            let concerned =
+                [&before, &place].into_iter().flatten().filter_map(|place| place.environment.as_ref());
+            concerned.for_each(|environment| self.governance.trigger(environment));
         }
         self.trigger_where(|service| service.namespace().as_deref() == Some(namespace));
     }

@@ -9,7 +9,7 @@ use super::leader;
 /// Name of the operator's container, as config/manager has it.
 const CONTAINER: &str = "operator";
 /// Outside of a cluster there is no pod: the image of this release.
-const OF_RELEASE: &str = concat!("ghcr.io/visiobook/visiobook:", env!("CARGO_PKG_VERSION"));
+pub const OF_RELEASE: &str = concat!("ghcr.io/visiobook/visiobook:", env!("CARGO_PKG_VERSION"));
 
 /// The image of the pod that this process is, or of the release where it is none.
 pub(super) async fn of_pod(client: &Client, election: &leader::Config) -> Result<String, kube::Error> {

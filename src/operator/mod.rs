@@ -2,11 +2,19 @@
 
 mod backoff;
 mod context;
+mod governance;
 mod image;
+mod kinds;
 pub mod leader;
+mod observing;
 mod reconcile;
 mod replicas;
 mod watches;
+
+pub use image::OF_RELEASE as IMAGE_OF_RELEASE;
+
+/// Where it is installed unless somebody says otherwise.
+pub const NAMESPACE: &str = "visiobook-system";
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +45,8 @@ pub struct Config {
     pub debounce: Duration,
     /// Services with condition gauges of their own.
     pub metric_services: usize,
+    /// Whether it only tells what it would do: nothing is written, and no lease is taken.
+    pub observe_only: bool,
     /// Image of sidecars; `None` for that of the pod the operator runs in.
     pub sidecar_image: Option<String>,
     /// The election it takes part in; it names the operator's own namespace and its identity.
@@ -78,10 +88,12 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
     let end = CancellationToken::new();
     let serving = tokio::spawn(admin.serve(config.admin_address, end.clone()));
 
-    let key =
-        keep_asking("digest key", &stop, || DigestKey::ensure(client.clone(), &config.election.namespace))
-            .await
-            .map_err(Error::DigestKey)?;
+    let own = &config.election.namespace;
+    let key = match config.observe_only {
+        true => keep_asking("digest key", &stop, || DigestKey::borrow(client.clone(), own)).await,
+        false => keep_asking("digest key", &stop, || DigestKey::ensure(client.clone(), own)).await,
+    };
+    let key = key.map_err(Error::DigestKey)?;
     let sidecar_image = match &config.sidecar_image {
         Some(image) => image.clone(),
         None => keep_asking("image of its own pod", &stop, || image::of_pod(&client, &config.election))
@@ -94,11 +106,22 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
 
     let impatient = calls::client(leader::tune_client(kubeconfig, &config.election), metrics.clone());
     let impatient = impatient.map_err(|error| Error::Client(error.to_string()))?;
-    let (election, fence) = leader::Election::new(impatient, config.election.clone());
-    let mut election = tokio::spawn(election.run(end.clone()));
+    let (election, claim) = leader::Election::new(impatient, config.election.clone());
+    let (mut election, fence) = match config.observe_only {
+        // Beside others that may well lead.
+        true => {
+            let end = end.clone();
+            let waiting = tokio::spawn(async move {
+                end.cancelled().await;
+                Ok(())
+            });
+            (waiting, leader::Fence::alone())
+        }
+        false => (tokio::spawn(election.run(end.clone())), claim),
+    };
     let leads = {
-        let fence = fence.clone();
-        Arc::new(move || fence.holds())
+        let (fence, writes) = (fence.clone(), !config.observe_only);
+        Arc::new(move || writes && fence.holds())
     };
     let reporter = Reporter {
         controller: "visiobook-operator".into(),
@@ -111,6 +134,8 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         Recorder::new(client.clone(), reporter),
         metrics.clone(),
         sidecar_image,
+        config.election.namespace.clone(),
+        config.observe_only.then(|| observing::Observing::new(client.clone())),
     ));
     let watching = watches::start(&client, &config, &context, &index, &stop);
 
@@ -144,10 +169,13 @@ async fn lead(
     }
     tracing::info!("caches are filled; waiting for the lease");
     tokio::select! {
-        () = fence.acquired() => context.metrics.set_leader(true),
+        () = fence.acquired() => context.metrics.set_leader(!config.observe_only),
         () = stop.cancelled() => return,
     }
-    tracing::info!(identity = config.election.identity, "leading");
+    match config.observe_only {
+        true => tracing::info!("observing only: nothing is written"),
+        false => tracing::info!(identity = config.election.identity, "leading"),
+    }
     let mut lanes = Vec::new();
     let mut controllers = Vec::new();
     for scope in watches::scopes(config) {
@@ -175,7 +203,9 @@ async fn lead(
         controllers.push(controller);
     }
     context.lead(lanes);
-    futures::future::join_all(controllers).await;
+    let whole = config.namespaces.is_empty();
+    let governing = governance::govern(context, config.election.namespace.clone(), whole, stop);
+    tokio::join!(futures::future::join_all(controllers), governing);
 }
 
 /// Ask the API server until it answers, for a while.

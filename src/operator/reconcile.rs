@@ -91,6 +91,9 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         return Ok(Done { outcome: Outcome::Success, reason: "Deleting", retry: false, again: IDLE });
     }
     let previous = service.status.clone().unwrap_or_default();
+    if service.spec.paused && context.observing.is_some() {
+        return Ok(Done { outcome: Outcome::Paused, reason: "Paused", retry: false, again: IDLE });
+    }
     if service.spec.paused {
         let report =
             status::report_paused(service.meta().generation.unwrap_or(0), &previous, Timestamp::now());
@@ -114,6 +117,15 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     let decision = rollout::step(&verdict, &facts); // pure
     let replicas = rollout::size(service.spec.replicas, previous.last_replicas, &decision, &facts); // pure
     let plan = plan::build(&owner, &decision, replicas, &facts); // pure
+    if let Some(observing) = &context.observing {
+        observing.tell(&context.cache, &owner, &decision, &facts, &plan, replicas).await?; // reads
+        return Ok(Done {
+            outcome: if verdict.is_ok() { Outcome::Success } else { Outcome::Refused },
+            reason: decision.reason.as_str(),
+            retry: false,
+            again: IDLE,
+        });
+    }
 
     let mut applied = Applied::default();
     let mut written = service.clone();
@@ -146,6 +158,7 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     };
     let report = status::report(&pass, Timestamp::now()); // pure
     note(context, &owner, &decision, &applied, failure.as_ref());
+    context.note_verdict(service, verdict.as_ref().err().map(|refusals| status::tell(refusals)));
     let again = tell(&written, context, &previous, report).await?; // writes
     let outcome = match (&failure, &verdict) {
         (Some(_), _) => Outcome::Error,

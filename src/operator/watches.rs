@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::context::{Context, Guarded};
-use super::replicas;
+use super::{kinds, replicas};
 use crate::api::VisiobookEnvironment;
 use crate::api::kinds::Kind;
 use crate::api::names;
@@ -26,10 +26,18 @@ use crate::check;
 /// Objects that one list request may answer with: bounds the memory of a re-list.
 const PAGE: u32 = 100;
 
+/// A namespace that is watched; `None` for all of them.
+pub(super) type Scope = Option<String>;
+
 /// Watches that run, each with whether it has seen everything once.
 pub(super) struct Watching(Vec<watch::Receiver<bool>>);
 
 impl Watching {
+    /// These watches.
+    pub(super) fn of(watches: Vec<watch::Receiver<bool>>) -> Watching {
+        Watching(watches)
+    }
+
     /// Wait until every watch has seen everything once.
     pub(super) async fn synced(mut self) {
         for synced in &mut self.0 {
@@ -60,17 +68,27 @@ pub(super) fn start(
         watching.push(receiver);
     };
     for scope in scopes(config) {
-        for kind in Kind::ALL {
+        let always = Kind::ALL.into_iter().filter(|kind| !kind.is_optional());
+        for kind in always.chain(Kind::GOVERNANCE) {
             let (client, context, scope) = (client.clone(), context.clone(), scope.clone());
             run(Box::new(move |synced| Box::pin(children(client, kind, scope, context, synced))));
         }
         let (client, context, index) = (client.clone(), context.clone(), index.clone());
         run(Box::new(move |synced| Box::pin(secrets(client, scope, context, index, synced))));
     }
+    for kind in Kind::OPTIONAL {
+        let (client, context, scopes) = (client.clone(), context.clone(), scopes(config));
+        run(Box::new(move |known| Box::pin(kinds::follow(client, kind, scopes, context, known))));
+    }
     let (of_client, of_context) = (client.clone(), context.clone());
     run(Box::new(move |synced| Box::pin(namespaces(of_client, of_context, synced))));
     let (of_client, of_context) = (client.clone(), context.clone());
     run(Box::new(move |synced| Box::pin(environments(of_client, of_context, synced))));
+    if config.namespaces.is_empty() {
+        let (client, context, namespace) =
+            (client.clone(), context.clone(), config.election.namespace.clone());
+        run(Box::new(move |synced| Box::pin(list(client, namespace, context, synced))));
+    }
     Watching(watching)
 }
 
@@ -106,7 +124,7 @@ pub(super) fn services(
 }
 
 /// The namespaces to watch, one by one, or all at once.
-pub(super) fn scopes(config: &Config) -> Vec<Option<String>> {
+pub(super) fn scopes(config: &Config) -> Vec<Scope> {
     if config.namespaces.is_empty() {
         vec![None]
     } else {
@@ -136,7 +154,7 @@ where
 }
 
 /// Run a watch for ever; its errors are retried with back-off, and told once a minute at most.
-async fn each<K>(
+pub(super) async fn each<K>(
     stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
     of: &str,
     mut see: impl FnMut(watcher::Event<K>),
@@ -156,21 +174,27 @@ async fn each<K>(
     }
 }
 
-async fn children(
+/// Where a kind is read in a scope.
+pub(super) fn children_api(client: &Client, kind: Kind, scope: &Scope) -> Api<DynamicObject> {
+    match scope {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource(kind)),
+        None => Api::all_with(client.clone(), &resource(kind)),
+    }
+}
+
+/// Watch the children of a kind.
+pub(super) async fn children(
     client: Client,
     kind: Kind,
-    scope: Option<String>,
+    scope: Scope,
     context: Arc<Context>,
     synced: watch::Sender<bool>,
 ) {
-    let api: Api<DynamicObject> = match &scope {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource(kind)),
-        None => Api::all_with(client, &resource(kind)),
-    };
+    let api = children_api(&client, kind, &scope);
     let labels = format!("{}={}", names::MANAGED_BY, names::MANAGED_BY_VALUE);
     let tell = |seen: Seen| {
         if let Seen::News(Some((namespace, name))) = seen {
-            context.trigger(&namespace, &name);
+            wake(&context, &namespace, &name);
         }
     };
     each(events(api, &labels), kind.as_str(), |event| match event {
@@ -180,11 +204,38 @@ async fn children(
         }
         watcher::Event::InitDone => {
             for (namespace, name) in context.cache.end_list(kind, &scope) {
-                context.trigger(&namespace, &name);
+                wake(&context, &namespace, &name);
             }
             synced.send_replace(true);
         }
         watcher::Event::Delete(object) => tell(context.cache.forget(&Live::keep(kind, object), true)),
+    })
+    .await;
+}
+
+/// Have looked at what a child belongs to.
+fn wake(context: &Context, namespace: &str, name: &str) {
+    if name == names::GOVERNOR {
+        context.trigger_governance(namespace)
+    } else {
+        context.trigger(namespace, name)
+    }
+}
+
+/// The list of environments, so that it is put back where somebody changes it.
+async fn list(client: Client, namespace: String, context: Arc<Context>, synced: watch::Sender<bool>) {
+    let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    let config = watcher::Config::default().fields(&format!("metadata.name={}", names::ENVIRONMENTS));
+    let mut listed = None;
+    each(watcher(api, config).default_backoff(), names::ENVIRONMENTS, |event| match event {
+        watcher::Event::Init => listed = None,
+        watcher::Event::InitApply(list) => listed = Some(list),
+        watcher::Event::InitDone => {
+            context.governance.see_list(listed.take());
+            synced.send_replace(true);
+        }
+        watcher::Event::Apply(list) => context.governance.see_list(Some(list)),
+        watcher::Event::Delete(_) => context.governance.see_list(None),
     })
     .await;
 }
@@ -254,13 +305,17 @@ async fn environments(client: Client, context: Arc<Context>, synced: watch::Send
         watcher::Event::Init => listed.clear(),
         watcher::Event::InitApply(environment) | watcher::Event::Apply(environment) => {
             listed.insert(environment.name_any());
-            context.see_environment(&environment.name_any(), Some(environment.spec));
+            context.see_environment(&environment.name_any(), Some(environment.spec.clone()));
+            context.governance.see(&environment.name_any(), Some(environment));
         }
         watcher::Event::InitDone => {
             context.keep_environments(&listed);
             synced.send_replace(true);
         }
-        watcher::Event::Delete(environment) => context.see_environment(&environment.name_any(), None),
+        watcher::Event::Delete(environment) => {
+            context.see_environment(&environment.name_any(), None);
+            context.governance.see(&environment.name_any(), None);
+        }
     })
     .await;
 }

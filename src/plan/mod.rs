@@ -8,11 +8,18 @@ mod autoscaler;
 mod budget;
 mod config;
 mod deployment;
+mod environment;
 mod history;
+mod ingress;
+mod isolation;
+mod preview;
 mod service;
 mod sidecar;
 mod template;
 mod variables;
+
+pub use preview::preview;
+pub use variables::given;
 
 use std::collections::BTreeSet;
 
@@ -21,8 +28,10 @@ use serde_json::{Value, json};
 use crate::api::kinds::Kind;
 use crate::api::{GROUP, names};
 use crate::check::{Serving, Shape};
-use crate::facts::{EnvironmentFact, Facts};
+use crate::facts::{EnvironmentFact, Facts, MissingKinds};
 use crate::rollout::{Decision, Stored, Wanted};
+
+pub use environment::{govern, governor};
 
 /// The resource that children belong to.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +53,8 @@ pub struct Plan {
     pub keep: BTreeSet<(Kind, String)>,
     /// Kinds of which every object is kept.
     pub keep_kinds: BTreeSet<Kind>,
+    /// Kinds that were planned and left out, for this cluster does not offer them.
+    pub left_out: BTreeSet<Kind>,
 }
 
 /// An object as it should be.
@@ -81,10 +92,12 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         if let Some(serving) = serving {
             plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
             plan.objects.extend(budget::build(&site, serving));
+            plan.objects.extend(isolation::build(&site, serving, revision, &rendered, facts));
         }
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
         if let Some(serving) = serving {
             plan.objects.extend(autoscaler::build(&site, serving));
+            plan.objects.extend(ingress::build(&site, serving));
         }
     }
     (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
@@ -94,9 +107,29 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
             facts.deployments.keys().map(|colour| (Kind::Deployment, names::coloured(&owner.name, *colour))),
         );
         plan.keep.extend(around(owner));
+        plan.keep_kinds.extend(AROUND);
     }
+    leave_out(&mut plan, &facts.missing_kinds);
     plan
 }
+
+/// Optional kinds that the cluster does not offer are not written: all else is.
+fn leave_out(plan: &mut Plan, missing: &MissingKinds) {
+    let is_missing = |planned: &Planned| missing.contains_key(&planned.kind);
+    plan.left_out =
+        plan.objects.iter().filter(|planned| is_missing(planned)).map(|planned| planned.kind).collect();
+    plan.objects.retain(|planned| !is_missing(planned));
+}
+
+/// Kinds of which all that a service has stands around its pods.
+const AROUND: [Kind; 6] = [
+    Kind::ExternalSecret,
+    Kind::NetworkPolicy,
+    Kind::Ingress,
+    Kind::HTTPRoute,
+    Kind::ServiceMonitor,
+    Kind::PrometheusRule,
+];
 
 /// What stands around the pods, by name.
 fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {

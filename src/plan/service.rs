@@ -52,7 +52,7 @@ pub(super) fn build(
 
 /// Port of the pods that requests go to: the sidecar's where the pods were rendered with one in their way. While pods
 /// without it are still replaced, requests go on to the application's own port, which all of them have.
-fn target(site: &Site<'_>, revision: &Wanted, rendered: &Stored, facts: &Facts) -> u16 {
+pub(super) fn target(site: &Site<'_>, revision: &Wanted, rendered: &Stored, facts: &Facts) -> u16 {
     let application = variables::port(&revision.shape);
     if !sidecar::is_proxy(&rendered.template) {
         return application;

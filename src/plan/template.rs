@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{config, merge, sidecar, variables};
+use super::{config, isolation, merge, sidecar, variables};
 use crate::api::quantity::Quantity;
 use crate::api::{PullPolicy, SidecarMode, names};
 use crate::check::{Shape, built_in_resources};
@@ -88,6 +88,7 @@ fn metadata(service: &str, shape: &Shape) -> Value {
         names::REVISION: shape.revision(),
     });
     merge(&mut metadata["labels"], ours);
+    merge(&mut metadata["labels"], isolation::labels(shape).into());
     metadata
 }
 

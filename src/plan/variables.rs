@@ -29,6 +29,16 @@ pub(super) fn configured(shape: &Shape) -> BTreeMap<String, String> {
     variables
 }
 
+/// Every variable that a service is given without saying a word, with its value.
+pub fn given(service: &str, shape: &Shape) -> BTreeMap<String, String> {
+    let mut variables = configured(shape);
+    let defaults = defaults(service, shape).into_iter();
+    variables.extend(
+        defaults.filter(|(name, _)| !says(shape, name)).map(|(name, value)| (name.to_string(), value)),
+    );
+    variables
+}
+
 /// The `env` of the application's container, sorted by name.
 pub(super) fn environment(service: &str, shape: &Shape, config_name: &str) -> Vec<Value> {
     let mut variables: BTreeMap<String, Value> = BTreeMap::new();

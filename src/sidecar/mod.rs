@@ -20,6 +20,7 @@ pub mod headers;
 pub mod hosts;
 pub mod http_metrics;
 pub mod logs;
+pub mod panics;
 pub mod rate_limit;
 pub mod report;
 pub mod route;

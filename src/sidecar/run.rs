@@ -21,6 +21,7 @@ use super::fetch::Fetch;
 use super::hosts::Hosts;
 use super::http_metrics::HttpMetrics;
 use super::logs::{Base, Lines, Sink};
+use super::panics;
 use super::rate_limit::{FORGET_EVERY, RateLimits};
 use super::report::Report;
 use super::report::kpis::Collector;
@@ -57,7 +58,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let lines = Lines { sink: sink.clone(), base: base.clone(), level: settings.logs.level };
     let _ = tracing_subscriber::registry().with(lines).try_init();
 
-    log_panics();
+    panics::log();
 
     let registry = Registry::new();
     let routes = Arc::new(Routes::new(&settings.routes).map_err(Error::Settings)?);
@@ -139,15 +140,6 @@ fn correlation(settings: &Settings) -> Result<Correlation, Error> {
     let Some(header) = &settings.correlation_header else { return Ok(Correlation::default()) };
     Correlation::new(header)
         .map_err(|_| Error::Settings(format!("correlationHeader: {header:?} is no name of a header")))
-}
-
-/// A panic is a line like any other, with the stack (D35).
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let mut stack = std::backtrace::Backtrace::force_capture().to_string();
-        stack.truncate(stack.floor_char_boundary(4096));
-        tracing::error!(error = %panic, stack, "Panic");
-    }));
 }
 
 /// Keep what changes while the process runs: keys, and the memory of limits.

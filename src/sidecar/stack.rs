@@ -9,12 +9,10 @@ mod outgoing;
 mod tunnel;
 mod well_formed;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body_util::Either;
@@ -34,6 +32,7 @@ use super::cors::{self, Cors};
 use super::exchange::{Account, CLIENT_CLOSED, Exchange};
 use super::headers;
 use super::hosts::Hosts;
+use super::panics;
 use super::rate_limit::RateLimits;
 use super::report::Report;
 use super::route::Routes;
@@ -84,12 +83,10 @@ impl Stack {
     ) -> Response<Outgoing> {
         let mut passage = self.begin(&request, peer, activity);
         // A panic of ours is an answer, not a closed connection (H04).
-        let passed = AssertUnwindSafe(self.pass(request, &mut passage, peer)).catch_unwind().await;
-        let passed = passed.unwrap_or_else(|_| {
-            passage.exchange.failure = Some("a panic, told in a line of its own".into());
-            let kind =
-                if self.settings.environment == Environment::Production { "INTERNAL_ERROR" } else { "PANIC" };
-            Err(Answer::new(StatusCode::INTERNAL_SERVER_ERROR, kind, errors::MASKED))
+        let passed = panics::caught(self.pass(request, &mut passage, peer)).await;
+        let passed = passed.unwrap_or_else(|said| {
+            passage.exchange.failure = Some(said);
+            Err(excuse(self.settings.environment))
         });
         let mut response = passed.unwrap_or_else(|answer| {
             answer.into_response(passage.id.as_str(), unix_seconds(), passage.grpc).map(Outgoing::whole)
@@ -285,6 +282,12 @@ fn refused(failure: Failure, exchange: &mut Exchange) -> Answer {
     }
 }
 
+/// What a client is told of a panic of ours (H04): never its words.
+fn excuse(environment: Environment) -> Answer {
+    let kind = if environment == Environment::Production { "INTERNAL_ERROR" } else { "PANIC" };
+    Answer::new(StatusCode::INTERNAL_SERVER_ERROR, kind, errors::MASKED)
+}
+
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
@@ -303,4 +306,23 @@ fn milliseconds(elapsed: Duration) -> HeaderValue {
     let _ = write!(rest, "{}", Milliseconds(elapsed));
     let left = rest.len();
     HeaderValue::from_bytes(&text[..32 - left]).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_answered_with_500_and_without_its_words() {
+        for (environment, kind) in
+            [(Environment::Production, "INTERNAL_ERROR"), (Environment::Staging, "PANIC")]
+        {
+            let response = excuse(environment).into_response("one", 0, false);
+            assert_eq!(response.status(), 500);
+            let envelope: serde_json::Value =
+                serde_json::from_slice(&excuse(environment).envelope("one", 0)).unwrap();
+            assert_eq!(envelope["error"]["type"], kind, "{envelope}");
+            assert_eq!(envelope["error"]["message"], errors::MASKED, "{envelope}");
+        }
+    }
 }

@@ -4,17 +4,19 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Pass, cut, tell};
+use crate::api::kinds::Kind;
+use crate::facts::Missing;
 use crate::rollout::Reason;
 
 /// A condition before it has a time.
-struct Said {
+pub(super) struct Said {
     type_: &'static str,
     status: &'static str,
     reason: String,
     message: String,
 }
 
-fn say(
+pub(super) fn say(
     type_: &'static str,
     status: &'static str,
     reason: impl Into<String>,
@@ -43,6 +45,8 @@ pub(super) fn kept(pass: &Pass<'_>, now: Timestamp) -> Vec<Condition> {
         secrets(pass),
         progressing,
         autoscaling(pass),
+        feature(pass, "Exposed", &[Kind::Ingress, Kind::HTTPRoute]),
+        feature(pass, "MonitoringReady", &[Kind::ServiceMonitor, Kind::PrometheusRule]),
         say("Paused", "False", "Running", ""),
         reconciling,
         match stalled {
@@ -78,19 +82,26 @@ pub(super) fn paused(generation: i64, previous: &[Condition], now: Timestamp) ->
 }
 
 /// Conditions, in the order in which they are always told.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 10] = [
     "Ready",
     "Accepted",
     "SecretsResolved",
     "Progressing",
     "Autoscaling",
+    "Exposed",
+    "MonitoringReady",
     "Paused",
     "Reconciling",
     "Stalled",
 ];
 
 /// Times and generations: a condition keeps its time while its status stays.
-fn stamp(said: Vec<Said>, generation: i64, previous: &[Condition], now: Timestamp) -> Vec<Condition> {
+pub(super) fn stamp(
+    said: Vec<Said>,
+    generation: i64,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
     said.into_iter()
         .map(|said| {
             let before = previous
@@ -192,6 +203,39 @@ fn autoscaling(pass: &Pass<'_>) -> Said {
     match &pass.facts.autoscaler_problem {
         Some(problem) => say("Autoscaling", "False", "AutoscalerFailing", problem),
         None => say("Autoscaling", "True", "Enabled", format!("{} to {} pods", scaling.min, scaling.max)),
+    }
+}
+
+/// A feature whose objects are of kinds that a cluster may lack: all else works without it.
+fn feature(pass: &Pass<'_>, type_: &'static str, kinds: &[Kind]) -> Said {
+    let left_out: Vec<String> = kinds
+        .iter()
+        .filter(|kind| pass.plan.left_out.contains(kind))
+        .filter_map(|kind| Some(lacks(*kind, pass.facts.missing_kinds.get(kind)?)))
+        .collect();
+    let planned: Vec<&str> = kinds
+        .iter()
+        .filter(|kind| pass.plan.objects.iter().any(|planned| planned.kind == **kind))
+        .map(|kind| kind.as_str())
+        .collect();
+    match (left_out.is_empty(), planned.is_empty()) {
+        (false, _) => say(type_, "False", "KindMissing", left_out.join("; ")),
+        (true, false) => say(type_, "True", "Enabled", planned.join(", ")),
+        (true, true) => say(type_, "False", "Disabled", ""),
+    }
+}
+
+/// Which kind a cluster lacks, why, and what to do.
+fn lacks(kind: Kind, why: &Missing) -> String {
+    let (name, definition) = (kind.as_str(), kind.definition());
+    match why {
+        Missing::NotInstalled => format!(
+            "no {name} is written: the CustomResourceDefinition {definition} is not installed; once it is, the {name} follows by itself"
+        ),
+        Missing::NotServed(error) => format!(
+            "no {name} is written: the CustomResourceDefinition {definition} is installed, but {} cannot be listed ({error}); install a release that serves it, and let the operator list it",
+            kind.api_version()
+        ),
     }
 }
 

@@ -56,6 +56,7 @@ impl Case {
             environment: self.environment.clone(),
             secrets,
             sidecar_image: SIDECAR_IMAGE.into(),
+            operator_namespace: "visiobook-system".into(),
             ..Facts::default()
         }
     }
@@ -120,4 +121,18 @@ pub fn examples() -> Vec<Case> {
             Case { service, environment: EnvironmentFact::Governed { name: label.clone(), spec } }
         })
         .collect()
+}
+
+/// Cases that each have a file of their own: an environment, and a service in it.
+pub fn written(folder: &str) -> Vec<Case> {
+    let read = |file: &PathBuf| {
+        let mut documents = documents(file).into_iter();
+        let (environment, service) =
+            (documents.next().expect("environment"), documents.next().expect("service"));
+        let environment: VisiobookEnvironment = serde_json::from_value(environment).expect("environment");
+        let name = environment.metadata.name.expect("name");
+        let environment = EnvironmentFact::Governed { name, spec: Box::new(environment.spec) };
+        Case { service: serde_json::from_value(service).expect("service"), environment }
+    };
+    yaml_files(folder).iter().map(read).collect()
 }

@@ -29,10 +29,11 @@ fn files(folder: &str) -> BTreeSet<String> {
 }
 
 /// A chart reads no file outside of its folder, so it holds copies: of these folders, all but some files.
-const COPIED: [(&str, &str, &[&str]); 3] = [
+const COPIED: [(&str, &str, &[&str]); 4] = [
     ("crds", "files/crds", &[]),
     // The account has annotations of its own in the chart.
     ("config/rbac", "files/rbac", &["service-account.yaml"]),
+    ("config/pod-security", "files/pod-security", &[]),
     ("config/policy", "files/policy", &[]),
 ];
 
@@ -92,7 +93,7 @@ fn every_option_of_the_operator_is_a_value_of_the_chart() {
     let options: Vec<&str> = operator.get_arguments().filter_map(|argument| argument.get_long()).collect();
     assert!(options.len() >= 12, "{options:?}");
     for option in options.into_iter().filter(|option| !FROM_THE_POD.contains(option)) {
-        let given = template.contains(&format!("- --{option}="));
+        let given = ["=", "\n"].iter().any(|end| template.contains(&format!("- --{option}{end}")));
         assert!(given, "no value of the chart becomes --{option} in templates/deployment.yaml");
     }
 }

@@ -6,13 +6,13 @@ use visiobook::facts::EnvironmentFact;
 use crate::cases::Case;
 
 /// Everything planned for a service called `users`, by kind.
-struct Planned(Vec<Value>);
+pub struct Planned(Vec<Value>);
 
 fn plan(spec: Value, type_: &str) -> Planned {
     plan_under(spec, json!({ "type": type_ }))
 }
 
-fn case(spec: Value, environment: Value) -> Case {
+pub fn case(spec: Value, environment: Value) -> Case {
     let mut said = json!({ "image": "ghcr.io/visiobook/users:1.0" });
     visiobook::plan::merge(&mut said, spec);
     let service = json!({
@@ -28,7 +28,7 @@ fn case(spec: Value, environment: Value) -> Case {
     }
 }
 
-fn plan_under(spec: Value, environment: Value) -> Planned {
+pub fn plan_under(spec: Value, environment: Value) -> Planned {
     let case = case(spec, environment);
     assert_eq!(case.verdict().err(), None);
     Planned(case.plan().objects.into_iter().map(|planned| planned.object).collect())
@@ -36,7 +36,7 @@ fn plan_under(spec: Value, environment: Value) -> Planned {
 
 impl Planned {
     /// The parts of a kind, which two field managers may write, laid over each other.
-    fn find(&self, kind: &str) -> Option<Value> {
+    pub fn find(&self, kind: &str) -> Option<Value> {
         let mut found = None;
         for object in self.0.iter().filter(|object| object["kind"] == kind) {
             visiobook::plan::merge(found.get_or_insert(json!({})), object.clone());
@@ -44,7 +44,7 @@ impl Planned {
         found
     }
 
-    fn get(&self, kind: &str, path: &str) -> Value {
+    pub fn get(&self, kind: &str, path: &str) -> Value {
         self.find(kind).unwrap_or_else(|| panic!("no {kind}")).pointer(path).cloned().unwrap_or_default()
     }
 

@@ -47,6 +47,25 @@ fn the_crds_in_the_repository_are_those_of_the_code() {
 }
 
 #[test]
+fn the_policies_in_the_repository_are_those_of_the_code_and_all_are_installed() {
+    let listed = documents(&root().join("config/policy/kustomization.yaml")).remove(0);
+    let mut names: BTreeSet<String> =
+        ["environments.yaml".to_string(), "kustomization.yaml".to_string()].into();
+    for (name, yaml) in visiobook::cli::policy::render().unwrap() {
+        let stored = fs::read_to_string(root().join("config/policy").join(&name)).unwrap_or_default();
+        assert!(stored == yaml, "config/policy/{name} is not what the code says: run `make generate`");
+        let is_listed = listed["resources"].as_array().unwrap().iter().any(|file| file == &name);
+        assert!(is_listed, "{name} is not in config/policy/kustomization.yaml");
+        names.insert(name);
+    }
+    let stored: BTreeSet<String> = yaml_below("config/policy")
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().to_string())
+        .collect();
+    assert_eq!(stored, names, "config/policy/ holds other files than the code writes");
+}
+
+#[test]
 fn each_crd_is_small_enough_for_a_plain_kubectl_apply() {
     for crd in crds() {
         let bytes = serde_json::to_vec(&crd).unwrap().len();
@@ -123,7 +142,7 @@ fn the_operator_has_its_rights_on_every_kind_of_child_and_may_not_touch_what_tea
             .collect()
     };
     let set = |verbs: &[&str]| -> BTreeSet<String> { verbs.iter().map(|verb| verb.to_string()).collect() };
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().chain(Kind::GOVERNANCE) {
         let (group, _, plural) = kind.resource();
         let verbs = set(&["get", "list", "watch", "create", "patch", "delete"]);
         assert_eq!(rights(group, plural), verbs, "{} of {group:?}", plural);
@@ -131,12 +150,32 @@ fn the_operator_has_its_rights_on_every_kind_of_child_and_may_not_touch_what_tea
     assert_eq!(rights("platform.visiobook.com", "visiobookservices"), set(&["get", "list", "watch"]));
     assert_eq!(rights("", "secrets"), set(&["get", "list", "watch"]));
     assert!(!role.to_string().contains('*'), "a wildcard");
+    assert_eq!(rights("", "namespaces"), set(&["get", "list", "watch"]));
+    // It binds the roles for people, by name, and gives nobody a right by itself.
+    let of_roles = |rule: &&Value| rule["resources"].to_string().contains("roles\"");
+    let about_roles: Vec<&Value> = role["rules"].as_array().unwrap().iter().filter(of_roles).collect();
+    assert_eq!(about_roles.len(), 1);
+    assert_eq!(about_roles[0]["resourceNames"], serde_json::json!(visiobook::api::names::ROLES));
+    assert_eq!(rights("rbac.authorization.k8s.io", "clusterroles"), set(&["bind"]));
+}
+
+#[test]
+fn the_roles_for_people_are_those_that_are_bound_and_none_of_them_touches_secrets() {
+    let roles = documents(&root().join("config/rbac/people.yaml"));
+    let names: Vec<&str> = roles.iter().map(|role| role["metadata"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, visiobook::api::names::ROLES);
+    for role in &roles {
+        assert!(!role["rules"].to_string().contains("secrets"), "{}", role["metadata"]["name"]);
+        assert!(!role["rules"].to_string().contains('*'), "{}", role["metadata"]["name"]);
+        let approves = role["rules"].to_string().contains("\"approve\"");
+        assert_eq!(approves, role["metadata"]["name"] == "visiobook-approver");
+    }
 }
 
 #[test]
 fn no_example_says_what_the_schema_does_not_know() {
     let mut services = 0;
-    for file in yaml_below("examples") {
+    for file in [yaml_below("examples"), yaml_below("tests/cases")].concat() {
         for document in documents(&file) {
             let read = match document["kind"].as_str() {
                 Some("VisiobookService") => {

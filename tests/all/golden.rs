@@ -1,15 +1,16 @@
-//! Golden cases: each example, as it stands, to the whole plan. `UPDATE_GOLDEN=1` writes what is planned now; the
+//! Golden cases: each example as it stands, and each of `tests/cases/`, to the whole plan. `UPDATE_GOLDEN=1` writes what is planned now; the
 //! diff is the review.
 
 use std::path::Path;
 
-use crate::cases::{Case, examples};
+use crate::cases::{Case, examples, written};
 
 #[test]
 fn every_case_is_planned_as_recorded() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let cases = examples();
-    assert!(cases.len() >= 4, "the examples are gone");
+    let (mut cases, more) = (examples(), written("tests/cases"));
+    assert!(cases.len() >= 4 && more.len() >= 3, "the cases are gone");
+    cases.extend(more);
     let mut wrong = Vec::new();
     for case in cases {
         let recorded = folder.join(format!("{}.yaml", case.name()));

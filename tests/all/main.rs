@@ -4,8 +4,10 @@
 mod backends;
 mod cases;
 mod chart;
+mod command_line;
 mod conformance;
 mod defaults;
+mod exposure;
 mod generated;
 mod golden;
 mod properties;

@@ -128,7 +128,20 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             with(json!({ "resources": { "limits": { "nvidia.com/gpu": "1" } } })),
             "production",
             "gpu-field",
-            "spec.resources.limits.nvidia.com/gpu",
+            "spec.resources.limits",
+        ),
+        (
+            with(json!({ "resources": { "requests": { "amd.com/gpu": "1" } } })),
+            "development",
+            "gpu-field",
+            "spec.resources.requests",
+        ),
+        (with(json!({ "replicas": 1 })), "strict", "replicas-minimum", "spec.replicas"),
+        (
+            with(json!({ "autoscaling": { "minReplicas": 1 } })),
+            "strict",
+            "replicas-minimum",
+            "spec.autoscaling.minReplicas",
         ),
         (
             with(json!({ "resources": { "limits": { "cpu": "9" } } })),
@@ -346,6 +359,65 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with(json!({})), "crooked", "range", "VisiobookEnvironment crooked: spec.sidecar.trustedProxies[0]"),
         (with(json!({})), "crooked", "origin", "VisiobookEnvironment crooked: spec.sidecar.corsOrigins[0]"),
         (with(json!({})), "crooked", "image-reference", "VisiobookEnvironment crooked: spec.sidecar.image"),
+        (with(json!({ "ingress": {} })), "development", "ingress-host", "spec.ingress.hosts"),
+        (
+            with(json!({ "ingress": { "hosts": ["a..b"] } })),
+            "development",
+            "host-name",
+            "spec.ingress.hosts[0]",
+        ),
+        (
+            with(json!({ "ingress": { "hosts": ["10.0.0.1"] } })),
+            "development",
+            "host-name",
+            "spec.ingress.hosts[0]",
+        ),
+        (
+            with(json!({ "ingress": { "hosts": ["api.visiobook.com", "evilvisiobook.com"] } })),
+            "domain",
+            "ingress-domain",
+            "spec.ingress.hosts[1]",
+        ),
+        (with(json!({ "ingress": { "path": "/a/../b" } })), "domain", "url-path", "spec.ingress.path"),
+        (with(json!({ "ingress": { "path": "/a/" } })), "domain", "url-path", "spec.ingress.path"),
+        (
+            with(json!({ "ingress": { "tls": { "enabled": false } } })),
+            "domain",
+            "ingress-tls",
+            "spec.ingress.tls.enabled",
+        ),
+        (
+            with(json!({ "ingress": { "requestsPerMinute": 10 } })),
+            "domain",
+            "ingress-limit",
+            "spec.ingress.requestsPerMinute",
+        ),
+        (
+            with(
+                json!({ "ingress": { "annotations": { "nginx.ingress.kubernetes.io/server-snippet": "x" } } }),
+            ),
+            "domain",
+            "ingress-snippet",
+            "spec.ingress.annotations.nginx.ingress.kubernetes.io/server-snippet",
+        ),
+        (
+            with(json!({ "networkPolicy": { "allowFrom": [{}] } })),
+            "development",
+            "allow-from",
+            "spec.networkPolicy.allowFrom[0]",
+        ),
+        (
+            with(json!({ "pod": { "labels": { "depends-on.platform.visiobook.com/users": "true" } } })),
+            "development",
+            "label-reserved",
+            "spec.pod.labels.depends-on.platform.visiobook.com/users",
+        ),
+        (
+            with(json!({})),
+            "crooked",
+            "range",
+            "VisiobookEnvironment crooked: spec.networkPolicy.egress.ranges[0]",
+        ),
         (json!({ "image": image }), "missing", "environment-exists", "metadata.namespace"),
     ]
 }
@@ -355,12 +427,16 @@ fn environment(word: &str) -> EnvironmentFact {
         "missing" => return EnvironmentFact::Missing { name: "nowhere".into() },
         "strict" => json!({
             "type": "production",
-            "limits": { "cpu": "8", "replicas": 5 },
+            "limits": { "cpu": "8", "replicas": 5, "minReplicas": 2 },
             "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
         }),
+        "domain" => {
+            json!({ "type": "production", "ingress": { "domain": "visiobook.com", "className": "traefik" } })
+        }
         "crooked" => json!({
             "type": "development",
             "sidecar": { "trustedProxies": ["10.0.0.0/40"], "corsOrigins": ["visiobook.com"], "image": "not an image" },
+            "networkPolicy": { "egress": { "ranges": ["10.0.0.0"] } },
         }),
         type_ => json!({ "type": type_ }),
     };
@@ -414,11 +490,11 @@ fn all_refusals_are_told_at_once() {
         rules,
         [
             "name-ending",
+            "port-once",
+            "variable-reserved",
             "image-tag",
             "image-digest",
             "image-registry",
-            "port-once",
-            "variable-reserved",
             "replicas-ceiling"
         ]
     );

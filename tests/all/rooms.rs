@@ -13,6 +13,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rollout", &["contract", "api", "facts", "check"]),
     ("plan", &["contract", "api", "facts", "check", "rollout"]),
     ("status", &["contract", "api", "facts", "check", "rollout", "plan"]),
+    ("manifest", &["contract", "api", "facts", "check"]),
+    ("convert", &["contract", "api", "facts", "check", "rollout", "plan", "manifest"]),
     ("apply", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("telemetry", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("sidecar", &["contract", "telemetry"]),
@@ -28,6 +30,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "rollout",
             "plan",
             "status",
+            "manifest",
+            "convert",
             "apply",
             "telemetry",
             "sidecar",
@@ -38,7 +42,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Words and thought: no client, no async, no clock, no environment.
-const PURE: [&str; 7] = ["contract", "api", "facts", "check", "rollout", "plan", "status"];
+const PURE: [&str; 9] =
+    ["contract", "api", "facts", "check", "rollout", "plan", "status", "manifest", "convert"];
 
 /// What `api` takes from kube: derives and plain types, nothing that speaks.
 const KUBE_WORDS: [&str; 4] = ["core", "CustomResource", "CustomResourceExt", "KubeSchema"];

@@ -47,6 +47,8 @@ pub fn environments() -> impl Strategy<Value = VisiobookEnvironmentSpec> {
         ("limits", 0.5, limits),
         ("images", 0.3, object(vec![("forbidLatest", 0.3, flag())])),
         ("sidecar", 0.4, environment_sidecar()),
+        ("ingress", 0.4, environment_ingress()),
+        ("networkPolicy", 0.4, environment_network_policy()),
     ]);
     environment.prop_map(|value| serde_json::from_value(value).expect("environment"))
 }
@@ -92,6 +94,8 @@ fn specs() -> impl Strategy<Value = Value> {
             ]),
         ),
         ("disruptionBudget", 0.4, disruption_budget()),
+        ("ingress", 0.3, ingress()),
+        ("networkPolicy", 0.4, network_policy()),
         ("serviceAccount", 0.4, service_account()),
         (
             "rollout",
@@ -355,6 +359,61 @@ fn environment_sidecar() -> Values {
         ("compression", 0.3, flag()),
         ("resources", 0.3, sidecar_resources()),
         ("logSampleRate", 0.3, Just(json!(0.25)).boxed()),
+    ])
+}
+
+fn environment_ingress() -> Values {
+    let gateway = object(vec![
+        ("name", 1.0, one_of(&["public"])),
+        ("namespace", 1.0, one_of(&["edge"])),
+        ("sectionName", 0.3, one_of(&["https"])),
+    ]);
+    object(vec![
+        ("enabled", 0.5, flag()),
+        ("domain", 1.0, one_of(&["visiobook.com"])),
+        ("className", 0.3, one_of(&["nginx", "nginx-internal", "traefik", "other"])),
+        ("clusterIssuer", 0.5, one_of(&["letsencrypt-prod"])),
+        ("tlsSecretName", 0.3, one_of(&["wildcard"])),
+        ("gateway", 0.4, gateway),
+        ("controllerNamespace", 0.3, one_of(&["front"])),
+        ("annotations", 0.3, annotations()),
+    ])
+}
+
+fn environment_network_policy() -> Values {
+    object(vec![
+        ("enabled", 0.3, flag()),
+        ("metricsFrom", 0.4, set("[a-z]{1,8}")),
+        ("egress", 0.5, object(vec![("ranges", 0.7, Just(json!(["10.20.0.0/16", "fd00::/8"])).boxed())])),
+    ])
+}
+
+fn ingress() -> Values {
+    object(vec![
+        ("enabled", 0.3, flag()),
+        ("hosts", 0.8, set("([a-z]{1,8}\\.|\\*\\.)?visiobook\\.com")),
+        ("path", 0.5, one_of(&["/", "/shop", "/api/v2/users.all"])),
+        (
+            "tls",
+            0.4,
+            object(vec![
+                ("enabled", 0.2, Just(json!(true)).boxed()),
+                ("secretName", 0.4, one_of(&["shop-tls"])),
+            ]),
+        ),
+        ("annotations", 0.3, annotations()),
+    ])
+}
+
+fn network_policy() -> Values {
+    let anybody = prop_oneof![
+        Just(json!({ "namespace": "shop" })),
+        Just(json!({ "service": "cart" })),
+        Just(json!({ "namespace": "shop", "service": "cart" })),
+    ];
+    object(vec![
+        ("enabled", 0.3, flag()),
+        ("allowFrom", 0.5, vec(anybody, 1..3).prop_map(Value::from).boxed()),
     ])
 }
 

@@ -86,6 +86,19 @@ fn ids_are_taken_over_or_made_and_reach_both_sides() {
 }
 
 #[test]
+fn a_header_of_ones_own_carries_the_id_where_the_settings_name_it() {
+    let application = Application::start();
+    let sidecar = Sidecar::before(application.port, json!({ "correlationHeader": "x-book-id" }));
+    let answer =
+        sidecar.ask("GET /headers HTTP/1.1\r\nhost: a\r\nX-Book-Id: seven\r\nconnection: close\r\n\r\n");
+    assert_eq!(answer.header("x-book-id"), Some("seven"), "{answer:?}");
+    let json = answer.json();
+    let seen = json["headers"].as_array().unwrap().iter().any(|pair| *pair == json!(["x-book-id", "seven"]));
+    assert!(seen, "{json}");
+    assert_eq!(sidecar.wait_for_request("/headers")["correlation_id"], "seven");
+}
+
+#[test]
 fn every_answer_has_the_security_headers_and_its_time() {
     let application = Application::start();
     let sidecar = Sidecar::before(application.port, json!({}));

@@ -79,14 +79,6 @@ impl Checked {
     }
 }
 
-fn postgres_url(server: &Server) -> String {
-    format!("postgres://books:hush@127.0.0.1:{}/postgres", server.port)
-}
-
-fn redis_url(server: &Server) -> String {
-    format!("redis://:hush@127.0.0.1:{}", server.port)
-}
-
 /// Through every outage and back.
 async fn survive_outages(mut server: Server, kind: &str, url: &str) {
     let checked = check(kind, url, None, None);
@@ -109,14 +101,14 @@ async fn survive_outages(mut server: Server, kind: &str, url: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_is_spoken_to_through_outages() {
     let server = Server::postgres(false);
-    let url = postgres_url(&server);
+    let url = server.url();
     survive_outages(server, "Postgres", &url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_spoken_to_through_outages() {
     let server = Server::redis(false);
-    let url = redis_url(&server);
+    let url = server.url();
     survive_outages(server, "Redis", &url).await;
 }
 
@@ -156,7 +148,7 @@ async fn a_wrong_password_is_told_without_the_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_is_kept_connected_and_not_connected_to_again() {
     let server = Server::postgres(false);
-    let checked = check("Postgres", &postgres_url(&server), None, None);
+    let checked = check("Postgres", &server.url(), None, None);
     checked.until_healthy().await;
     checked.stays_healthy().await;
     // Its own connection, and nobody else's.
@@ -190,7 +182,7 @@ async fn until_not_migrated(checked: &Checked, because: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_of_prisma_are_awaited_once() {
     let mut server = Server::postgres(false);
-    let url = format!("{}?schema=books&connection_limit=5", postgres_url(&server));
+    let url = format!("{}?schema=books&connection_limit=5", server.url());
     let checked = check("Postgres", &url, Some("Prisma"), None);
     until_not_migrated(&checked, "there is no table _prisma_migrations yet").await;
     server.sql("CREATE SCHEMA books");
@@ -219,8 +211,8 @@ async fn migrations_of_prisma_are_awaited_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_of_alembic_and_of_a_stack_without_a_table_are_awaited() {
     let server = Server::postgres(false);
-    let alembic = check("Postgres", &postgres_url(&server), Some("Alembic"), None);
-    let any_table = check("Postgres", &postgres_url(&server), Some("AnyTable"), None);
+    let alembic = check("Postgres", &server.url(), Some("Alembic"), None);
+    let any_table = check("Postgres", &server.url(), Some("AnyTable"), None);
     until_not_migrated(&alembic, "there is no table alembic_version yet").await;
     until_not_migrated(&any_table, "no table in the schema public yet").await;
     server.sql("CREATE TABLE alembic_version (version_num text)");

@@ -3,4 +3,5 @@
 //! They need Debian's `postgresql` and `redis-server`, and fail where these are missing: `cargo test --test stores`.
 
 mod checks;
+#[path = "../../e2e/support/servers.rs"]
 mod servers;

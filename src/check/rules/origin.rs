@@ -49,32 +49,6 @@ pub(super) fn image_reference(it: &Subject<'_>, broken: &mut Broken) {
     }
 }
 
-pub(super) fn image_origin(it: &Subject<'_>, broken: &mut Broken) {
-    let Some(image) = it.spec.image.as_deref().and_then(image::parse) else { return };
-    let environment = &it.environment.name;
-    if it.environment.forbid_latest && image.digest.is_none() && matches!(image.tag, None | Some("latest")) {
-        let message = format!(
-            "the tag latest may not run in {environment}, it means something else every day: name a version or a digest"
-        );
-        broken.tell("image-tag", "spec.image", message);
-    }
-    if it.environment.require_digest && image.digest.is_none() {
-        let message =
-            format!("{environment} runs images by digest only: write {}@sha256:...", image.repository);
-        broken.tell("image-digest", "spec.image", message);
-    }
-    let registries =
-        it.environment.said.images.as_ref().map(|images| images.registries.as_slice()).unwrap_or_default();
-    if !registries.is_empty() && !registries.iter().any(|registry| image::comes_from(&image, registry)) {
-        let message = format!(
-            "{} may not run in {environment}: take the image from {}",
-            image.repository,
-            registries.join(", ")
-        );
-        broken.tell("image-registry", "spec.image", message);
-    }
-}
-
 pub(super) fn ports(it: &Subject<'_>, broken: &mut Broken) {
     let service = it.spec.service.as_ref().and_then(|service| service.port);
     for (field, port) in [("spec.port", it.spec.port), ("spec.service.port", service)] {

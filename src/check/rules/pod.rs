@@ -48,6 +48,7 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
     for label in pod.labels.keys() {
         if [names::APP, names::NAME, names::VERSION, names::MANAGED_BY, names::REVISION]
             .contains(&label.as_str())
+            || label.split_once('/').is_some_and(|(prefix, _)| prefix == names::DEPENDS_ON)
         {
             broken.tell(
                 "label-reserved",

@@ -18,14 +18,11 @@ pub(super) fn quantities(it: &Subject<'_>, broken: &mut Broken) {
                 Ok(amount) if amount.to_string().starts_with('-') => {
                     broken.tell("quantity", field, "must not be below zero")
                 }
-                Ok(_) if resource.contains("gpu") => {
-                    broken.tell(
-                        "gpu-field",
-                        field,
-                        "ask for GPUs by spec.gpu.count, which sets request and limit alike",
-                    );
-                }
-                Ok(amount) if !is_shared(resource) && amount.to_string().ends_with(['m', 'u', 'n']) => {
+                Ok(amount)
+                    if !is_shared(resource)
+                        && !resource.contains("gpu")
+                        && amount.to_string().ends_with(['m', 'u', 'n']) =>
+                {
                     broken.tell("quantity", field, "nodes give this resource out in whole numbers only");
                 }
                 Ok(_) => {}
@@ -41,7 +38,7 @@ pub(super) fn quantities(it: &Subject<'_>, broken: &mut Broken) {
     }
 }
 
-pub(super) fn ceilings(it: &Subject<'_>, broken: &mut Broken) {
+pub(super) fn requests(it: &Subject<'_>, broken: &mut Broken) {
     let (said_requests, said_limits) = said_resources(it.spec, it.environment);
     let (mut requests, mut limits) = built_in_resources(it.environment.type_);
     requests.extend(said_requests);
@@ -49,22 +46,6 @@ pub(super) fn ceilings(it: &Subject<'_>, broken: &mut Broken) {
     let read = |quantities: &BTreeMap<String, String>, key: &str| {
         quantities.get(key).and_then(|text| Quantity::parse(text).ok())
     };
-    let ceilings = it.environment.said.limits.as_ref();
-    for (resource, ceiling) in [
-        ("cpu", ceilings.and_then(|limits| limits.cpu.as_ref())),
-        ("memory", ceilings.and_then(|limits| limits.memory.as_ref())),
-    ] {
-        let Some(limit) = read(&limits, resource) else { continue };
-        if let Some(ceiling) = ceiling.and_then(|ceiling| Quantity::parse(&ceiling.0).ok())
-            && limit > ceiling
-        {
-            let message = format!(
-                "{limit} is above the ceiling of {} in {}: ask for less",
-                ceiling, it.environment.name
-            );
-            broken.tell("resource-ceiling", format!("spec.resources.limits.{resource}"), message);
-        }
-    }
     for resource in requests.keys() {
         if !is_shared(resource) && limits.get(resource) != requests.get(resource) {
             let message = format!(
@@ -100,27 +81,7 @@ pub(super) fn pace(it: &Subject<'_>, broken: &mut Broken) {
     }
 }
 
-pub(super) fn gpu(it: &Subject<'_>, broken: &mut Broken) {
-    let Some(gpu) = &it.spec.gpu else { return };
-    let environment = &it.environment.name;
-    if !it.environment.gpu_allowed {
-        broken.tell(
-            "gpu-allowed",
-            "spec.gpu",
-            format!("GPUs are not allowed in {environment}: take spec.gpu out"),
-        );
-    } else if let Some(most) = it.environment.gpu_per_pod
-        && gpu.count > most
-    {
-        broken.tell(
-            "gpu-count",
-            "spec.gpu.count",
-            format!("a pod may have {most} GPU at most in {environment}"),
-        );
-    }
-}
-
-pub(super) fn replicas(it: &Subject<'_>, broken: &mut Broken) {
+pub(super) fn autoscaling(it: &Subject<'_>, broken: &mut Broken) {
     let scaling = scaling(&it.spec.autoscaling.clone().unwrap_or_default(), it.environment);
     if let Some(scaling) = &scaling
         && scaling.min > scaling.max
@@ -128,19 +89,5 @@ pub(super) fn replicas(it: &Subject<'_>, broken: &mut Broken) {
         let message =
             format!("{} is above maxReplicas {}: lower one or raise the other", scaling.min, scaling.max);
         broken.tell("autoscaling-bounds", "spec.autoscaling.minReplicas", message);
-    }
-    let Some(most) = it.environment.said.limits.as_ref().and_then(|limits| limits.replicas) else { return };
-    let wanted = [
-        ("spec.replicas", it.spec.replicas),
-        ("spec.autoscaling.maxReplicas", scaling.as_ref().map(|scaling| scaling.max)),
-    ];
-    for (field, replicas) in wanted {
-        if replicas.is_some_and(|replicas| replicas > most) {
-            broken.tell(
-                "replicas-ceiling",
-                field,
-                format!("a service may have {most} pods at most in {}", it.environment.name),
-            );
-        }
     }
 }

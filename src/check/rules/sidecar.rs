@@ -184,13 +184,7 @@ pub(super) fn words(it: &Subject<'_>, broken: &mut Broken) {
     }
     origins("spec.sidecar.cors.origins", sidecar.cors.as_ref().map_or(&[], |cors| &cors.origins), broken);
     for (index, host) in sidecar.hosts.iter().enumerate() {
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        let is_label = |label: &str| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        };
-        if name.len() > 253 || !name.split('.').all(is_label) {
+        if !super::exposure::is_host(host) {
             let message =
                 format!("\"{host}\" is no host name: write one such as api.visiobook.com or *.visiobook.com");
             broken.tell("host-name", format!("spec.sidecar.hosts[{index}]"), message);

@@ -192,6 +192,9 @@ impl Metrics {
         let mut usage = self.usage();
         let observed = text.map(|text| Observed::read(text, usage.wanted())).unwrap_or_default();
         usage.observe(observed, Instant::now());
+        if let Some(percent) = usage.warn_of_memory() {
+            tracing::warn!(memory_percent = percent.round(), "the application uses much of its memory limit");
+        }
         for (gauge, value, own) in
             [(&self.cpu, usage.cpu, usage::SYSTEM_CPU), (&self.memory, usage.memory, usage::SYSTEM_MEMORY)]
         {

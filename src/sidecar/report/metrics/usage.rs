@@ -15,6 +15,11 @@ const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
 /// CPU is measured over this at least: two scrapers that follow each other closely would see noise.
 const APART: Duration = Duration::from_secs(5);
 
+/// Per cent of its limit from which an application is warned of (X51, H05).
+const MUCH_MEMORY: f64 = 80.0;
+/// Per cent below which it may be warned of again, so that one that stands at the line is told of once.
+const ENOUGH_MEMORY: f64 = 75.0;
+
 /// Metrics by name, each summed over its series.
 #[derive(Debug, Default, PartialEq)]
 pub struct Observed(HashMap<String, f64>);
@@ -66,6 +71,8 @@ pub struct Usage {
     pub memory: Option<f64>,
     /// CPU seconds, and when they were that many.
     measured: Option<(f64, Instant)>,
+    /// Whether its memory has been warned of.
+    warned: bool,
 }
 
 impl Usage {
@@ -81,6 +88,7 @@ impl Usage {
             cpu: None,
             memory: None,
             measured: None,
+            warned: false,
         }
     }
 
@@ -115,6 +123,14 @@ impl Usage {
             _ => self.cpu = None,
         }
         self.measured = Some((seconds, now));
+    }
+
+    /// Per cent of the memory limit, when it has just become much.
+    pub fn warn_of_memory(&mut self) -> Option<f64> {
+        let percent = self.memory_percent().unwrap_or_default();
+        let was_warned = self.warned;
+        self.warned = percent >= if was_warned { ENOUGH_MEMORY } else { MUCH_MEMORY };
+        (self.warned && !was_warned).then_some(percent)
     }
 
     /// Per cent of the memory limit.
@@ -177,6 +193,20 @@ mod tests {
         assert_eq!(usage.cpu, Some(20.0));
         shown(&mut usage, "", start + Duration::from_secs(50));
         assert_eq!((usage.cpu, usage.memory), (None, None));
+    }
+
+    #[test]
+    fn memory_is_warned_of_once_until_there_is_enough_again() {
+        let mut usage = usage();
+        let mut warnings = Vec::new();
+        for bytes in [100, 799, 800, 900, 790, 810, 749, 700, 850] {
+            shown(&mut usage, &format!("{PROCESS_MEMORY} {bytes}\n"), Instant::now());
+            warnings.push(usage.warn_of_memory());
+        }
+        let none = None;
+        assert_eq!(warnings, [none, none, Some(80.0), none, none, none, none, none, Some(85.0)]);
+        shown(&mut usage, "", Instant::now());
+        assert_eq!(usage.warn_of_memory(), None, "who does not tell is not warned of");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Servers in a folder and on a port of their own, gone with the test.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,7 @@ const ACCOUNT: &str = "nobody";
 pub struct Server {
     kind: Kind,
     tls: bool,
+    host: IpAddr,
     pub port: u16,
     folder: TempDir,
     child: Option<Child>,
@@ -30,7 +31,33 @@ enum Kind {
 
 impl Server {
     pub fn postgres(tls: bool) -> Server {
-        let server = Server::new(Kind::Postgres, tls);
+        Server::new(Kind::Postgres, tls, Ipv4Addr::LOCALHOST.into()).with_database().started()
+    }
+
+    pub fn redis(tls: bool) -> Server {
+        Server::new(Kind::Redis, tls, Ipv4Addr::LOCALHOST.into()).started()
+    }
+
+    /// A PostgreSQL that others than this machine reach under its address `host`.
+    pub fn postgres_on(host: IpAddr) -> Server {
+        Server::new(Kind::Postgres, false, host).with_database().started()
+    }
+
+    /// Such a Redis.
+    pub fn redis_on(host: IpAddr) -> Server {
+        Server::new(Kind::Redis, false, host).started()
+    }
+
+    /// Where clients find it.
+    pub fn url(&self) -> String {
+        match self.kind {
+            Kind::Postgres => format!("postgres://books:hush@{}:{}/postgres", self.host, self.port),
+            Kind::Redis => format!("redis://:hush@{}:{}", self.host, self.port),
+        }
+    }
+
+    fn with_database(self) -> Server {
+        let server = self;
         let data = server.path("data");
         let password = server.path("password");
         fs::write(&password, "hush").unwrap();
@@ -39,21 +66,18 @@ impl Server {
         initdb.args(["--auth=scram-sha-256", "--no-sync", "--username=books", "--pwfile"]);
         let made = initdb.arg(&password).arg("-D").arg(&data).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        server.started()
+        fs::write(data.join("pg_hba.conf"), "host all all all scram-sha-256\n").unwrap();
+        server
     }
 
-    pub fn redis(tls: bool) -> Server {
-        Server::new(Kind::Redis, tls).started()
-    }
-
-    fn new(kind: Kind, tls: bool) -> Server {
+    fn new(kind: Kind, tls: bool, host: IpAddr) -> Server {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
         if tls {
             write_certificates(folder.path());
         }
-        let server = Server { kind, tls, port, folder, child: None };
+        let server = Server { kind, tls, host, port, folder, child: None };
         if tls && is_root() {
             let owned = Command::new("chown").arg(ACCOUNT).arg(server.path("server.key")).status().unwrap();
             assert!(owned.success());
@@ -76,7 +100,7 @@ impl Server {
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn();
         self.child = Some(child.unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program())));
         let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+        while TcpStream::connect((self.host, self.port)).is_err() {
             let log = fs::read_to_string(self.path("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "it does not start:\n{log}");
             std::thread::sleep(Duration::from_millis(20));
@@ -106,7 +130,10 @@ impl Server {
     /// Run SQL in its database.
     pub fn sql(&self, sql: &str) {
         let mut psql = Command::new(postgres_folder().join("psql"));
-        psql.env("PGPASSWORD", "hush").args(["-h", "127.0.0.1", "-U", "books", "-d", "postgres", "-c", sql]);
+        psql.env("PGPASSWORD", "hush")
+            .arg("-h")
+            .arg(self.host.to_string())
+            .args(["-U", "books", "-d", "postgres", "-c", sql]);
         // The port is there before the database is.
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -140,7 +167,12 @@ impl Server {
 
     fn postgres_command(&self) -> Command {
         let mut command = self.command(&postgres_folder().join("postgres"));
-        command.arg("-D").arg(self.path("data")).args(["-h", "127.0.0.1", "-c", "fsync=off"]);
+        command
+            .arg("-D")
+            .arg(self.path("data"))
+            .args(["-c", "fsync=off"])
+            .arg("-h")
+            .arg(self.host.to_string());
         command.arg("-p").arg(self.port.to_string());
         command.arg("-c").arg(format!("unix_socket_directories={}", self.folder.path().display()));
         if self.tls {
@@ -155,7 +187,9 @@ impl Server {
         let mut command = self.command(Path::new("redis-server"));
         let port = self.port.to_string();
         command
-            .args(["--bind", "127.0.0.1", "--requirepass", "hush", "--save", "", "--dir"])
+            .arg("--bind")
+            .arg(self.host.to_string())
+            .args(["--requirepass", "hush", "--save", "", "--dir"])
             .arg(self.folder.path());
         match self.tls {
             false => command.args(["--port", &port]),

@@ -1,0 +1,199 @@
+//! The way in that resource and environment come to, the resource first.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::EnvironmentRules;
+use crate::api::{EnvironmentType, Gateway, Profile, VisiobookServiceSpec};
+
+/// The segment of a service below `/api/v1` (D57).
+const SEGMENTS: [(&str, &str); 5] = [
+    ("user-service", "users"),
+    ("project-service", "projects"),
+    ("storage-service", "storage"),
+    ("ai-analysis-service", "analysis"),
+    ("media-generation-service", "media"),
+];
+/// The class of an Ingress where nobody names one (A10).
+const CLASS: &str = "nginx";
+/// The namespace that ingress-nginx is installed into.
+const NGINX_NAMESPACE: &str = "ingress-nginx";
+/// The Secret of the certificate of the common host (A10).
+const TLS_SECRET: &str = "visiobook-tls";
+
+/// A way in, with defaults filled in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exposure {
+    /// Hosts, at least one.
+    pub hosts: Vec<String>,
+    /// Path that belongs to the service.
+    pub path: String,
+    /// Secret of the certificate; `None` without encryption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_secret: Option<String>,
+    /// IngressClass; `None` where there is no Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Gateway; `None` where there is no HTTPRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+    /// Annotations of the Ingress.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Namespaces of the pods that call.
+    pub callers: Vec<String>,
+}
+
+/// What an ingress controller calls its own annotations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Controller {
+    Nginx,
+    Traefik,
+    Other,
+}
+
+impl Controller {
+    /// By the name of its class, which may say more: `nginx-internal`.
+    pub(super) fn of(class: &str) -> Controller {
+        match class {
+            _ if class.starts_with("nginx") => Controller::Nginx,
+            _ if class.starts_with("traefik") => Controller::Traefik,
+            _ => Controller::Other,
+        }
+    }
+}
+
+/// Whether a resource is to be reached from outside.
+pub(super) fn wanted(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> bool {
+    let of_environment = environment.said.ingress.as_ref().is_some_and(|ingress| ingress.enabled);
+    spec.ingress.as_ref().map_or(of_environment, |ingress| ingress.enabled.unwrap_or(true))
+}
+
+/// The class of its Ingress; `None` where its environment has a Gateway in place of one.
+pub(super) fn class(environment: &EnvironmentRules) -> Option<&str> {
+    let said = environment.said.ingress.as_ref();
+    let named = said.and_then(|said| said.class_name.as_deref());
+    named.or(said.is_none_or(|said| said.gateway.is_none()).then_some(CLASS))
+}
+
+/// Its hosts; none where neither resource nor environment says one.
+pub(super) fn hosts(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Vec<String> {
+    let said = spec.ingress.as_ref().map(|ingress| ingress.hosts.clone()).unwrap_or_default();
+    let domain = environment.said.ingress.as_ref().and_then(|ingress| ingress.domain.as_ref());
+    match (said.is_empty(), domain) {
+        (true, Some(domain)) => vec![match spec.profile {
+            Some(Profile::Frontend) => format!("{name}.{domain}"),
+            _ => format!("api.{domain}"),
+        }],
+        _ => said,
+    }
+}
+
+/// The way in, where there is one.
+pub(super) fn exposure(
+    name: &str,
+    spec: &VisiobookServiceSpec,
+    environment: &EnvironmentRules,
+) -> Option<Exposure> {
+    if !wanted(spec, environment) {
+        return None;
+    }
+    let said = spec.ingress.clone().unwrap_or_default();
+    let of_environment = environment.said.ingress.clone().unwrap_or_default();
+    let hosts = hosts(name, spec, environment);
+    let tls = said.tls.clone().unwrap_or_default();
+    let common = spec.profile != Some(Profile::Frontend) && said.hosts.is_empty();
+    let tls_secret = tls.enabled.unwrap_or(true).then(|| {
+        let own = if common { TLS_SECRET.to_string() } else { format!("{name}-tls") };
+        tls.secret_name.clone().or(of_environment.tls_secret_name.clone()).unwrap_or(own)
+    });
+    let class = class(environment).map(str::to_string);
+    let mut annotations = BTreeMap::new();
+    if let Some(class) = &class {
+        annotations = of_controller(
+            Controller::of(class),
+            said.requests_per_minute,
+            tls_secret.is_some(),
+            environment.type_,
+        );
+    }
+    // A Secret that the environment or the resource names is there already.
+    let issued =
+        tls_secret.is_some() && tls.secret_name.is_none() && of_environment.tls_secret_name.is_none();
+    if let Some(issuer) = of_environment.cluster_issuer.filter(|_| issued) {
+        annotations.insert("cert-manager.io/cluster-issuer".into(), issuer);
+    }
+    annotations.extend(of_environment.annotations);
+    annotations.extend(said.annotations);
+    Some(Exposure {
+        hosts,
+        path: said.path.unwrap_or_else(|| path(name, spec.profile)),
+        tls_secret,
+        callers: callers(
+            of_environment.controller_namespace,
+            class.as_deref(),
+            of_environment.gateway.as_ref(),
+        ),
+        class,
+        gateway: of_environment.gateway,
+        annotations,
+    })
+}
+
+/// Redirection and rate limit in the words of a controller (A10, A11, G03). Traefik has no annotation for a limit: the
+/// sidecar's own holds there.
+fn of_controller(
+    controller: Controller,
+    said: Option<u32>,
+    encrypted: bool,
+    type_: EnvironmentType,
+) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::new();
+    let mut set = |key: &str, value: String| annotations.insert(key.to_string(), value);
+    match controller {
+        Controller::Nginx => {
+            set("nginx.ingress.kubernetes.io/ssl-redirect", encrypted.to_string());
+            let limit = said.unwrap_or(match type_ {
+                EnvironmentType::Development => 1000,
+                EnvironmentType::Staging => 200,
+                EnvironmentType::Production => 100,
+            });
+            if limit > 0 {
+                set("nginx.ingress.kubernetes.io/limit-rpm", limit.to_string());
+            }
+        }
+        Controller::Traefik if encrypted => {
+            set("traefik.ingress.kubernetes.io/router.entrypoints", "websecure".into());
+            set("traefik.ingress.kubernetes.io/router.tls", "true".into());
+        }
+        Controller::Traefik | Controller::Other => {}
+    }
+    annotations
+}
+
+/// Where the pods of whatever brings requests in live.
+fn callers(said: Option<String>, class: Option<&str>, gateway: Option<&Gateway>) -> Vec<String> {
+    if let Some(said) = said {
+        return vec![said];
+    }
+    let controller = class.map(|class| match Controller::of(class) {
+        Controller::Nginx => NGINX_NAMESPACE.to_string(),
+        Controller::Traefik => "traefik".to_string(),
+        Controller::Other => class.to_string(),
+    });
+    let mut callers: Vec<String> =
+        controller.into_iter().chain(gateway.map(|gateway| gateway.namespace.clone())).collect();
+    callers.sort();
+    callers.dedup();
+    callers
+}
+
+fn path(name: &str, profile: Option<Profile>) -> String {
+    if profile == Some(Profile::Frontend) {
+        return "/".into();
+    }
+    let known = SEGMENTS.iter().find(|(service, _)| *service == name).map(|(_, segment)| *segment);
+    format!("/api/v1/{}", known.unwrap_or(name.strip_suffix("-service").unwrap_or(name)))
+}

@@ -1,0 +1,367 @@
+//! The same rules as admission policies, which hold while no operator runs, and those that only the API server can
+//! hold: who may do what.
+
+use serde_json::{Value, json};
+
+use super::rules::{self, Rule};
+use crate::api::names::{ALLOW_DELETION, APPROVE, APPROVED_BY, ENVIRONMENT, ENVIRONMENTS};
+use crate::api::{GROUP, crds};
+
+/// What a policy looks at.
+struct Matched {
+    group: &'static str,
+    operations: &'static [&'static str],
+    resources: &'static [&'static str],
+}
+
+const SERVICES: Matched =
+    Matched { group: GROUP, operations: &["CREATE", "UPDATE"], resources: &["visiobookservices"] };
+const SCALES: Matched =
+    Matched { group: GROUP, operations: &["UPDATE"], resources: &["visiobookservices/scale"] };
+/// The label can be changed through the subresources too.
+const NAMESPACES: Matched = Matched {
+    group: "",
+    operations: &["CREATE", "UPDATE"],
+    resources: &["namespaces", "namespaces/status", "namespaces/finalize"],
+};
+const DEFINITIONS: Matched = Matched {
+    group: "apiextensions.k8s.io",
+    operations: &["DELETE"],
+    resources: &["customresourcedefinitions"],
+};
+
+/// Whose rules apply.
+#[derive(Clone, Copy)]
+enum Governed {
+    /// Those of the environment that the label of the namespace names. A binding cannot follow a label: every
+    /// environment is held against every change, and those that the label does not name hold nothing against it.
+    ByEnvironment,
+    /// The built-in rules, for a namespace without a label.
+    BuiltIn,
+    /// Those of the list of environments, which the operator keeps.
+    ByList,
+    /// Anybody's.
+    Always,
+}
+
+/// A policy in the making: what it is called, what it looks at, and what must hold.
+struct Policy {
+    name: &'static str,
+    about: &'static str,
+    governed: Governed,
+    matched: Matched,
+    /// Changes that it does not look at are those for which one of these is false.
+    conditions: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
+    /// What holds, and the message where it does not.
+    validations: Vec<(String, String)>,
+}
+
+/// Every policy and its binding: the file, and the objects in it.
+pub fn policies() -> Vec<(String, Vec<Value>)> {
+    let all = [
+        environment(),
+        development(),
+        exists(),
+        scale(),
+        approval(),
+        approval_accounts(),
+        approval_accounts_development(),
+        namespaces(),
+        definitions(),
+    ];
+    all.iter().map(|policy| (format!("{}.yaml", policy.name), policy.objects())).collect()
+}
+
+/// Only what changes the spec: what a stricter environment has outlawed must still take an abort, a status, an
+/// annotation.
+fn spec_changes() -> (&'static str, String) {
+    ("spec-changes", "oldObject == null || object.spec != oldObject.spec".to_string())
+}
+
+fn environment() -> Policy {
+    Policy {
+        name: "visiobook-environment",
+        about: "What the environment of a namespace allows its services.",
+        governed: Governed::ByEnvironment,
+        matched: SERVICES,
+        conditions: vec![spec_changes()],
+        variables: shared(rules::VARIABLES.iter()),
+        validations: validations(rules::RULES),
+    }
+}
+
+fn development() -> Policy {
+    Policy {
+        name: "visiobook-development",
+        about: "What services may do in a namespace without an environment. It has no parameters, so that it holds wherever it is installed.",
+        governed: Governed::BuiltIn,
+        ..environment()
+    }
+}
+
+fn scale() -> Policy {
+    let wanted = rules::VARIABLES.iter().filter(|variable| rules::SCALE_VARIABLES.contains(&variable.0));
+    Policy {
+        name: "visiobook-scale",
+        about: "How many pods the environment of a namespace allows, asked through the scale subresource.",
+        governed: Governed::ByEnvironment,
+        matched: SCALES,
+        conditions: vec![spec_changes()],
+        variables: shared(wanted),
+        validations: validations(rules::SCALE_RULES),
+    }
+}
+
+fn exists() -> Policy {
+    let label = format!("namespaceObject.metadata.labels['{ENVIRONMENT}']");
+    Policy {
+        name: "visiobook-environment-exists",
+        about: "The label of a namespace names an environment that exists. No expression can look for one, so the operator keeps a list of them.",
+        governed: Governed::ByList,
+        matched: Matched { resources: &["visiobookservices", "visiobookservices/scale"], ..SERVICES },
+        conditions: vec![(
+            "spec-changes-or-approves",
+            format!(
+                "oldObject == null || object.spec != oldObject.spec || ({}) != ({})",
+                annotation("object", APPROVE),
+                annotation("oldObject", APPROVE)
+            ),
+        )],
+        variables: vec![("label".into(), label)],
+        validations: vec![(
+            "has(params.data) && variables.label in params.data".into(),
+            format!(
+                "'metadata.namespace: the label {ENVIRONMENT} names \"' + variables.label + '\", which does not exist: create that VisiobookEnvironment or correct the label; the operator lists a new one as soon as it runs [environment-exists]'"
+            ),
+        )],
+    }
+}
+
+fn approvals() -> Vec<(String, String)> {
+    [
+        ("approve", annotation("object", APPROVE)),
+        ("approvedBy", annotation("object", APPROVED_BY)),
+        ("approveBefore", annotation("oldObject", APPROVE)),
+        ("approvedByBefore", annotation("oldObject", APPROVED_BY)),
+        // Withdrawing is everybody's who may edit.
+        (
+            "approves",
+            "variables.approve != '' && (variables.approve != variables.approveBefore || variables.approvedBy != variables.approvedByBefore)".to_string(),
+        ),
+    ]
+    .map(|(name, expression)| (name.to_string(), expression))
+    .to_vec()
+}
+
+fn approval() -> Policy {
+    let may = format!(
+        "authorizer.group('{GROUP}').resource('visiobookservices').namespace(request.namespace).name(request.name).check('approve').allowed()"
+    );
+    let user = "request.userInfo.username";
+    let validation = |holds: &str, message: String, rule: &str| {
+        (holds.to_string(), format!("'metadata.annotations: {message} [{rule}]'"))
+    };
+    Policy {
+        name: "visiobook-approval",
+        about: "Who may approve the release of a service, and under whose name.",
+        governed: Governed::Always,
+        matched: SERVICES,
+        conditions: vec![],
+        variables: approvals(),
+        validations: vec![
+            validation(
+                &format!("!variables.approves || {may}"),
+                format!(
+                    "' + {user} + ' may not approve ' + request.name + ': ask somebody with the verb approve, such as a group in spec.access.approve of the environment"
+                ),
+                "approval-right",
+            ),
+            validation(
+                &format!("!variables.approves || variables.approvedBy == {user}"),
+                format!(
+                    "{APPROVED_BY} records who approves: set it to ' + {user} + ' together with {APPROVE}"
+                ),
+                "approval-name",
+            ),
+            validation(
+                "variables.approve != '' || variables.approvedBy == '' || variables.approvedBy == variables.approvedByBefore",
+                format!("{APPROVED_BY} belongs to an approval: set it together with {APPROVE}"),
+                "approval-name",
+            ),
+            validation(
+                "!variables.approves || (oldObject != null && object.spec == oldObject.spec)",
+                format!(
+                    "what is approved is what was there to be looked at: change spec first, and set {APPROVE} in a request of its own"
+                ),
+                "approval-alone",
+            ),
+        ],
+    }
+}
+
+/// Whether the caller is a service account.
+const ACCOUNT: &str = "request.userInfo.username.startsWith('system:serviceaccount:')";
+const ACCOUNT_REFUSED: &str = "'metadata.annotations: ' + request.userInfo.username + ' is a service account, which approves only where the environment names it in spec.access.approverAccounts [approval-account]'";
+
+fn approval_accounts() -> Policy {
+    let mut variables = approvals();
+    variables.push((
+        "accounts".into(),
+        "has(variables.environment.access) && has(variables.environment.access.approverAccounts) ? variables.environment.access.approverAccounts : []".into(),
+    ));
+    let named = format!(
+        "!variables.approves || !{ACCOUNT} || variables.accounts.exists(a, request.userInfo.username == 'system:serviceaccount:' + a.namespace + ':' + a.name)"
+    );
+    Policy {
+        name: "visiobook-approval-accounts",
+        about: "Service accounts approve only where the environment names them: whoever merges must not approve by that alone.",
+        governed: Governed::ByEnvironment,
+        matched: SERVICES,
+        conditions: vec![],
+        variables,
+        validations: vec![(named, ACCOUNT_REFUSED.into())],
+    }
+}
+
+fn approval_accounts_development() -> Policy {
+    Policy {
+        name: "visiobook-approval-accounts-development",
+        about: "No environment, so no service account that may approve.",
+        governed: Governed::BuiltIn,
+        variables: approvals(),
+        validations: vec![(format!("!variables.approves || !{ACCOUNT}"), ACCOUNT_REFUSED.into())],
+        ..approval_accounts()
+    }
+}
+
+fn namespaces() -> Policy {
+    let label = |object: &str| {
+        format!(
+            "{object} != null && has({object}.metadata.labels) && '{ENVIRONMENT}' in {object}.metadata.labels ? {object}.metadata.labels['{ENVIRONMENT}'] : ''"
+        )
+    };
+    let may = |variable: &str| {
+        let check = format!(
+            "authorizer.group('{GROUP}').resource('visiobookenvironments').name(variables.{variable}).check('assign').allowed()"
+        );
+        (
+            format!("variables.after == variables.before || variables.{variable} == '' || {check}"),
+            format!(
+                "'metadata.labels: ' + request.userInfo.username + ' may not change which environment governs ' + request.name + ': it takes the verb assign on VisiobookEnvironment ' + variables.{variable} + ' [environment-label]'"
+            ),
+        )
+    };
+    Policy {
+        name: "visiobook-namespace-environment",
+        about: "Who may change which environment governs a namespace: whoever may assign both, the one that it leaves and the one that it joins.",
+        governed: Governed::Always,
+        matched: NAMESPACES,
+        conditions: vec![],
+        variables: vec![("after".into(), label("object")), ("before".into(), label("oldObject"))],
+        validations: vec![may("after"), may("before")],
+    }
+}
+
+fn definitions() -> Policy {
+    let names: Vec<String> = crds().into_iter().filter_map(|crd| crd.metadata.name).collect();
+    Policy {
+        name: "visiobook-crd-deletion",
+        about: "Deleting a CRD deletes every resource of its kind, and with them all that runs: only on purpose.",
+        governed: Governed::Always,
+        matched: DEFINITIONS,
+        // A deletion of all of them names none: what is looked at is the object.
+        conditions: vec![(
+            "ours",
+            format!("oldObject != null && oldObject.metadata.name in {}", json!(names)),
+        )],
+        variables: vec![],
+        validations: vec![(
+            format!(
+                "has(oldObject.metadata.annotations) && '{ALLOW_DELETION}' in oldObject.metadata.annotations"
+            ),
+            format!(
+                "'metadata.annotations: deleting ' + oldObject.metadata.name + ' deletes every such resource and what it runs: annotate it with {ALLOW_DELETION} first if that is meant [crd-deletion]'"
+            ),
+        )],
+    }
+}
+
+fn annotation(object: &str, name: &str) -> String {
+    format!(
+        "{object} != null && has({object}.metadata.annotations) && '{name}' in {object}.metadata.annotations ? {object}.metadata.annotations['{name}'] : ''"
+    )
+}
+
+fn shared<'a>(variables: impl Iterator<Item = &'a rules::Variable>) -> Vec<(String, String)> {
+    variables.map(|variable| (variable.0.to_string(), rules::variable(variable))).collect()
+}
+
+fn validations(rules: &[Rule]) -> Vec<(String, String)> {
+    rules.iter().map(|rule| (rule.holds(), rule.told())).collect()
+}
+
+impl Policy {
+    fn objects(&self) -> Vec<Value> {
+        let labels = json!({ "app.kubernetes.io/name": "visiobook-operator", "app.kubernetes.io/part-of": "visiobook" });
+        let metadata = json!({ "name": self.name, "labels": labels, "annotations": { "kubernetes.io/description": self.about } });
+        let mut spec = json!({
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [self.matched.group], "apiVersions": ["*"],
+                "operations": self.matched.operations, "resources": self.matched.resources,
+            }] },
+        });
+        let mut binding = json!({ "policyName": self.name, "validationActions": ["Deny"] });
+        let label = |operator: &str| json!({ "namespaceSelector": { "matchExpressions": [{ "key": ENVIRONMENT, "operator": operator }] } });
+        let ours = format!("params.metadata.name == namespaceObject.metadata.labels['{ENVIRONMENT}']");
+        let mut variables = Vec::new();
+        match self.governed {
+            Governed::ByEnvironment => {
+                spec["paramKind"] =
+                    json!({ "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "VisiobookEnvironment" });
+                binding["paramRef"] = json!({ "selector": {}, "parameterNotFoundAction": "Allow" });
+                binding["matchResources"] = label("Exists");
+                variables = vec![
+                    ("ours".to_string(), ours),
+                    ("environment".to_string(), "params.spec".to_string()),
+                    ("name".to_string(), "params.metadata.name".to_string()),
+                ];
+            }
+            Governed::BuiltIn => {
+                binding["matchResources"] = label("DoesNotExist");
+                variables = vec![
+                    ("environment".to_string(), "dyn({'type': 'development'})".to_string()),
+                    ("name".to_string(), "'development (built in)'".to_string()),
+                ];
+            }
+            Governed::ByList => {
+                spec["paramKind"] = json!({ "apiVersion": "v1", "kind": "ConfigMap" });
+                binding["paramRef"] = json!({ "name": ENVIRONMENTS, "namespace": "visiobook-system", "parameterNotFoundAction": "Deny" });
+                binding["matchResources"] = label("Exists");
+            }
+            Governed::Always => {}
+        }
+        variables.extend(self.variables.iter().cloned());
+        if !variables.is_empty() {
+            let variable =
+                |(name, expression): &(String, String)| json!({ "name": name, "expression": expression });
+            spec["variables"] = variables.iter().map(variable).collect();
+        }
+        if !self.conditions.is_empty() {
+            let condition =
+                |(name, expression): &(&str, String)| json!({ "name": name, "expression": expression });
+            spec["matchConditions"] = self.conditions.iter().map(condition).collect();
+        }
+        let validation = |(holds, message): &(String, String)| {
+            let expression = match self.governed {
+                Governed::ByEnvironment => format!("!variables.ours || ({holds})"),
+                _ => holds.clone(),
+            };
+            json!({ "expression": expression, "messageExpression": message, "reason": "Forbidden" })
+        };
+        spec["validations"] = self.validations.iter().map(validation).collect();
+        let object = |kind: &str, spec: &Value| json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec });
+        vec![object("ValidatingAdmissionPolicy", &spec), object("ValidatingAdmissionPolicyBinding", &binding)]
+    }
+}

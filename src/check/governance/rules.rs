@@ -1,0 +1,243 @@
+//! The rules of environments, as expressions: here and nowhere else.
+//!
+//! `object` is the VisiobookService. `variables.environment` is the spec of the environment, and `variables.name` what
+//! people call it. An expression that is false breaks the rule.
+
+/// A value that rules share: its name, and its expression, which may use what stands before it.
+pub(super) type Variable = (&'static str, &'static str);
+
+/// One rule.
+pub(super) struct Rule {
+    /// Its name, stable over releases.
+    pub(super) name: &'static str,
+    /// The field that breaks it.
+    pub(super) field: &'static str,
+    /// What holds where it is kept.
+    pub(super) holds: &'static str,
+    /// What is wrong and the way out, where it does not.
+    pub(super) message: &'static str,
+}
+
+/// Larger than any number of pods or GPUs that the schema lets through: no limit.
+const UNLIMITED: &str = "1000000";
+
+/// Values of the rules for services.
+pub(super) const VARIABLES: &[Variable] = &[
+    // An image reference taken apart, as `check::image` does.
+    ("image", "has(object.spec.image) ? object.spec.image : ''"),
+    ("digest", "variables.image.contains('@')"),
+    ("tagged", "variables.image.split('@')[0]"),
+    ("segments", "variables.tagged.split('/')"),
+    ("last", "variables.segments[size(variables.segments) - 1]"),
+    ("tag", "variables.last.contains(':') ? variables.last.split(':')[1] : ''"),
+    (
+        "untagged",
+        "variables.tag == '' ? variables.tagged : variables.tagged.substring(0, size(variables.tagged) - size(variables.tag) - 1)",
+    ),
+    (
+        "registered",
+        "size(variables.segments) > 1 && (variables.segments[0].contains('.') || variables.segments[0].contains(':') || variables.segments[0] == 'localhost')",
+    ),
+    (
+        "repository",
+        "(variables.registered ? '' : size(variables.segments) > 1 ? 'docker.io/' : 'docker.io/library/') + variables.untagged",
+    ),
+    (
+        "registries",
+        "has(variables.environment.images) && has(variables.environment.images.registries) ? variables.environment.images.registries : []",
+    ),
+    (
+        "forbidLatest",
+        "has(variables.environment.images) && has(variables.environment.images.forbidLatest) ? variables.environment.images.forbidLatest : variables.environment.type != 'development'",
+    ),
+    (
+        "requireDigest",
+        "has(variables.environment.images) && has(variables.environment.images.requireDigest) && variables.environment.images.requireDigest",
+    ),
+    // GPUs (B07, X07).
+    (
+        "gpuAllowed",
+        "has(variables.environment.limits) && has(variables.environment.limits.gpu) ? variables.environment.limits.gpu.allowed : variables.environment.type != 'development'",
+    ),
+    (
+        "gpuMost",
+        "has(variables.environment.limits) && has(variables.environment.limits.gpu) ? (has(variables.environment.limits.gpu.perPod) ? variables.environment.limits.gpu.perPod : UNLIMITED) : variables.environment.type == 'staging' ? 1 : UNLIMITED",
+    ),
+    // What a container may use: what the service says, else its environment, else the type of the environment.
+    ("cpu", LIMIT),
+    ("memory", LIMIT),
+    ("cpuCeiling", CEILING),
+    ("memoryCeiling", CEILING),
+    // How many pods.
+    (
+        "most",
+        "has(variables.environment.limits) && has(variables.environment.limits.replicas) ? variables.environment.limits.replicas : UNLIMITED",
+    ),
+    (
+        "fewest",
+        "has(variables.environment.limits) && has(variables.environment.limits.minReplicas) ? variables.environment.limits.minReplicas : 0",
+    ),
+    (
+        "autoscaled",
+        "has(object.spec.autoscaling) && has(object.spec.autoscaling.enabled) ? object.spec.autoscaling.enabled : has(variables.environment.defaults) && has(variables.environment.defaults.autoscaling) ? variables.environment.defaults.autoscaling.enabled : variables.environment.type != 'development'",
+    ),
+    (
+        "scaleMost",
+        "has(object.spec.autoscaling) && has(object.spec.autoscaling.maxReplicas) ? object.spec.autoscaling.maxReplicas : 10",
+    ),
+    (
+        "scaleFewest",
+        "has(object.spec.autoscaling) && has(object.spec.autoscaling.minReplicas) ? object.spec.autoscaling.minReplicas : variables.fewest > 2 ? variables.fewest : 2",
+    ),
+];
+
+/// Limit of a container; RESOURCE is the name of the variable, and DEVELOPMENT and ELSEWHERE are what
+/// `check::built_in_resources` says.
+const LIMIT: &str = "has(object.spec.resources) && has(object.spec.resources.limits) && 'RESOURCE' in object.spec.resources.limits ? string(object.spec.resources.limits['RESOURCE']) : has(variables.environment.defaults) && has(variables.environment.defaults.resources) && has(variables.environment.defaults.resources.limits) && 'RESOURCE' in variables.environment.defaults.resources.limits ? string(variables.environment.defaults.resources.limits['RESOURCE']) : variables.environment.type == 'development' ? 'DEVELOPMENT' : 'ELSEWHERE'";
+/// Ceiling of an environment, empty for none.
+const CEILING: &str = "has(variables.environment.limits) && has(variables.environment.limits.RESOURCE) ? string(variables.environment.limits.RESOURCE) : ''";
+/// What cannot be read is refused by the rule `quantity`, which names it.
+const BELOW_CEILING: &str = "variables.RESOURCECeiling == '' || !isQuantity(variables.RESOURCE) || !isQuantity(variables.RESOURCECeiling) || quantity(variables.RESOURCE).compareTo(quantity(variables.RESOURCECeiling)) <= 0";
+const ABOVE_CEILING: &str = "variables.RESOURCE + ' is above the ceiling of ' + variables.RESOURCECeiling + ' in ' + variables.name + ': ask for less'";
+const NO_GPU: &str = "!has(object.spec.resources) || !has(object.spec.resources.PART) || object.spec.resources.PART.all(k, !k.contains('gpu'))";
+const AT_MOST: &str = "'a service may have ' + string(variables.most) + ' pods at most in ' + variables.name";
+const AT_LEAST: &str = "'a service has ' + string(variables.fewest) + ' pods at least in ' + variables.name";
+
+/// Rules for services, in the order in which they are told. A kind of secret that an environment does not allow is
+/// to stand here as well.
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "image-tag",
+        field: "spec.image",
+        holds: "variables.image == '' || !variables.forbidLatest || variables.digest || !(variables.tag in ['', 'latest'])",
+        message: "'the tag latest may not run in ' + variables.name + ', it means something else every day: name a version or a digest'",
+    },
+    Rule {
+        name: "image-digest",
+        field: "spec.image",
+        holds: "variables.image == '' || !variables.requireDigest || variables.digest",
+        message: "variables.name + ' runs images by digest only: write ' + variables.repository + '@sha256:...'",
+    },
+    Rule {
+        name: "image-registry",
+        field: "spec.image",
+        holds: "variables.image == '' || size(variables.registries) == 0 || variables.registries.exists(r, variables.repository.startsWith(r.endsWith('/') ? r : r + '/'))",
+        message: "variables.repository + ' may not run in ' + variables.name + ': take the image from ' + variables.registries.join(', ')",
+    },
+    Rule {
+        name: "resource-ceiling",
+        field: "spec.resources.limits.cpu",
+        holds: BELOW_CEILING,
+        message: ABOVE_CEILING,
+    },
+    Rule {
+        name: "resource-ceiling",
+        field: "spec.resources.limits.memory",
+        holds: BELOW_CEILING,
+        message: ABOVE_CEILING,
+    },
+    Rule {
+        name: "gpu-allowed",
+        field: "spec.gpu",
+        holds: "!has(object.spec.gpu) || variables.gpuAllowed",
+        message: "'GPUs are not allowed in ' + variables.name + ': take spec.gpu out'",
+    },
+    Rule {
+        name: "gpu-count",
+        field: "spec.gpu.count",
+        holds: "!has(object.spec.gpu) || !variables.gpuAllowed || object.spec.gpu.count <= variables.gpuMost",
+        message: "'a pod may have ' + string(variables.gpuMost) + ' GPU at most in ' + variables.name",
+    },
+    Rule {
+        name: "gpu-field",
+        field: "spec.resources.limits",
+        holds: NO_GPU,
+        message: "'ask for GPUs by spec.gpu.count, which sets request and limit alike'",
+    },
+    Rule {
+        name: "gpu-field",
+        field: "spec.resources.requests",
+        holds: NO_GPU,
+        message: "'ask for GPUs by spec.gpu.count, which sets request and limit alike'",
+    },
+    Rule {
+        name: "replicas-ceiling",
+        field: "spec.replicas",
+        holds: "!has(object.spec.replicas) || object.spec.replicas <= variables.most",
+        message: AT_MOST,
+    },
+    Rule {
+        name: "replicas-ceiling",
+        field: "spec.autoscaling.maxReplicas",
+        holds: "!variables.autoscaled || variables.scaleMost <= variables.most",
+        message: AT_MOST,
+    },
+    Rule {
+        name: "replicas-minimum",
+        field: "spec.replicas",
+        holds: "!has(object.spec.replicas) || object.spec.replicas >= variables.fewest",
+        message: AT_LEAST,
+    },
+    Rule {
+        name: "replicas-minimum",
+        field: "spec.autoscaling.minReplicas",
+        holds: "!variables.autoscaled || variables.scaleFewest >= variables.fewest",
+        message: AT_LEAST,
+    },
+];
+
+/// Values of the rules for the scale subresource, whose object is a Scale.
+pub(super) const SCALE_VARIABLES: &[&str] = &["most", "fewest"];
+
+/// Rules for the scale subresource. Zero is left out of a Scale.
+pub(super) const SCALE_RULES: &[Rule] = &[
+    Rule {
+        name: "replicas-ceiling",
+        field: "spec.replicas",
+        holds: "!has(object.spec.replicas) || object.spec.replicas <= variables.most",
+        message: AT_MOST,
+    },
+    Rule {
+        name: "replicas-minimum",
+        field: "spec.replicas",
+        holds: "(has(object.spec.replicas) ? object.spec.replicas : 0) >= variables.fewest",
+        message: AT_LEAST,
+    },
+];
+
+/// The expression of a variable, with its placeholders filled in.
+pub(super) fn variable((name, expression): &Variable) -> String {
+    let resource = name.trim_end_matches("Ceiling");
+    let (_, development) = crate::check::built_in_resources(crate::api::EnvironmentType::Development);
+    let (_, elsewhere) = crate::check::built_in_resources(crate::api::EnvironmentType::Production);
+    let limit = |limits: &std::collections::BTreeMap<String, String>| {
+        limits.get(resource).cloned().unwrap_or_default()
+    };
+    expression
+        .replace("RESOURCE", resource)
+        .replace("DEVELOPMENT", &limit(&development))
+        .replace("ELSEWHERE", &limit(&elsewhere))
+        .replace("UNLIMITED", UNLIMITED)
+}
+
+impl Rule {
+    /// What must hold.
+    pub(super) fn holds(&self) -> String {
+        self.filled(self.holds)
+    }
+
+    /// What is said where it does not.
+    pub(super) fn message(&self) -> String {
+        self.filled(self.message)
+    }
+
+    /// What the API server says: the same words, in the form of a `Refusal`.
+    pub(super) fn told(&self) -> String {
+        format!("'{}: ' + ({}) + ' [{}]'", self.field, self.message(), self.name)
+    }
+
+    fn filled(&self, expression: &str) -> String {
+        let last = self.field.rsplit('.').next().unwrap_or_default();
+        expression.replace("RESOURCE", last).replace("PART", last)
+    }
+}

@@ -1,0 +1,106 @@
+//! NetworkPolicy: who may connect to the pods, and where they may connect to. Pods carry the names of what they depend
+//! on as labels, so that a policy selects callers that it does not know, and is never written because of them.
+
+use serde_json::{Map, Value, json};
+
+use super::{Planned, Site, service, sidecar};
+use crate::api::kinds::Kind;
+use crate::api::{AllowFrom, ServiceType, names};
+use crate::check::{Isolation, Serving, Shape};
+use crate::contract::{METRICS_PORT, SIDECAR_PORT};
+use crate::facts::Facts;
+use crate::rollout::{Stored, Wanted};
+
+/// Label of a namespace that Kubernetes itself sets to its name.
+const NAMESPACE: &str = "kubernetes.io/metadata.name";
+/// Where DNS is answered.
+const DNS_NAMESPACE: &str = "kube-system";
+
+/// Labels of a pod: the services of its own namespace that it calls.
+pub(super) fn labels(shape: &Shape) -> Map<String, Value> {
+    let own = shape.depends_on.iter().filter(|dependency| dependency.namespace.is_none());
+    own.map(|dependency| (depends_on(&dependency.name), "true".into())).collect()
+}
+
+fn depends_on(service: &str) -> String {
+    format!("{}/{service}", names::DEPENDS_ON)
+}
+
+pub(super) fn build(
+    site: &Site<'_>,
+    serving: &Serving,
+    revision: &Wanted,
+    rendered: &Stored,
+    facts: &Facts,
+) -> Option<Planned> {
+    let isolation = serving.isolation.as_ref()?;
+    let mut http = vec![service::target(site, revision, rendered, facts)];
+    if sidecar::is_proxy(&rendered.template) && !http.contains(&SIDECAR_PORT) {
+        // Requests move to the sidecars during this release.
+        http.push(SIDECAR_PORT);
+    }
+    let mut ingress = vec![json!({ "ports": ports(&[METRICS_PORT]), "from": scrapers(isolation, facts) })];
+    let mut requests = json!({ "ports": ports(&http) });
+    // Whoever has an address from outside comes from anywhere.
+    if serving.service_type == ServiceType::ClusterIP {
+        requests["from"] = callers(site, serving, isolation).into();
+    }
+    ingress.push(requests);
+    let mut spec = json!({
+        "podSelector": { "matchLabels": { names::NAME: site.owner.name } },
+        "policyTypes": ["Ingress"],
+        "ingress": ingress,
+    });
+    if let Some(ranges) = &isolation.egress {
+        spec["policyTypes"] = json!(["Ingress", "Egress"]);
+        spec["egress"] = egress(ranges, &revision.shape).into();
+    }
+    Some(Planned::new(site, Kind::NetworkPolicy, site.owner.name.clone(), json!({ "spec": spec })))
+}
+
+fn callers(site: &Site<'_>, serving: &Serving, isolation: &Isolation) -> Vec<Value> {
+    let mut callers =
+        vec![json!({ "podSelector": { "matchLabels": { depends_on(&site.owner.name): "true" } } })];
+    callers.extend(isolation.allow_from.iter().map(peer));
+    callers
+        .extend(serving.exposure.iter().flat_map(|exposure| &exposure.callers).map(|name| namespace(name)));
+    callers
+}
+
+fn scrapers(isolation: &Isolation, facts: &Facts) -> Vec<Value> {
+    let mut namespaces = isolation.metrics_from.clone();
+    if !namespaces.contains(&facts.operator_namespace) {
+        namespaces.push(facts.operator_namespace.clone());
+    }
+    namespaces.iter().map(|name| namespace(name)).collect()
+}
+
+fn peer(allowed: &AllowFrom) -> Value {
+    let mut peer = allowed.namespace.as_ref().map_or_else(|| json!({}), |name| namespace(name));
+    if let Some(service) = &allowed.service {
+        peer["podSelector"] = json!({ "matchLabels": { names::NAME: service } });
+    }
+    peer
+}
+
+fn namespace(name: &str) -> Value {
+    json!({ "namespaceSelector": { "matchLabels": { NAMESPACE: name } } })
+}
+
+fn egress(ranges: &[String], shape: &Shape) -> Vec<Value> {
+    let dns = json!([{ "port": 53, "protocol": "UDP" }, { "port": 53, "protocol": "TCP" }]);
+    let mut rules = vec![json!({ "ports": dns, "to": [namespace(DNS_NAMESPACE)] })];
+    let dependencies = shape.depends_on.iter().map(|dependency| {
+        peer(&AllowFrom { namespace: dependency.namespace.clone(), service: Some(dependency.name.clone()) })
+    });
+    let ranges = ranges.iter().map(|range| json!({ "ipBlock": { "cidr": range } }));
+    let to: Vec<Value> = dependencies.chain(ranges).collect();
+    if !to.is_empty() {
+        rules.push(json!({ "to": to }));
+    }
+    rules
+}
+
+fn ports(ports: &[u16]) -> Vec<Value> {
+    ports.iter().map(|port| json!({ "port": port, "protocol": "TCP" })).collect()
+}

@@ -1,0 +1,72 @@
+//! What a service would become, from its resource alone: for review, without a cluster.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Owner, build, merge};
+use crate::api::VisiobookService;
+use crate::check::{self, Refusal};
+use crate::facts::{EnvironmentFact, Facts, Installation, SecretFact};
+use crate::rollout::{self, Rotation};
+
+/// Everything that a first pass would make where all secrets are there, or every refusal. Each object stands for
+/// itself: without its owner, which has no uid yet, and in one piece whoever applies which part.
+pub fn preview(
+    service: &VisiobookService,
+    environment: &EnvironmentFact,
+    operator: &Installation,
+) -> Result<Vec<Value>, Vec<Refusal>> {
+    let valid = check::validate(service, environment)?;
+    let references = check::references(&valid.shape).into_iter();
+    let mounted =
+        check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
+    let there = |key| (key, SecretFact::Present { digest: String::new(), length: SECRET_LENGTH });
+    let facts = Facts {
+        environment: environment.clone(),
+        secrets: references.chain(mounted).map(there).collect(),
+        sidecar_image: operator.image.clone(),
+        operator_namespace: operator.namespace.clone(),
+        ..Facts::default()
+    };
+    let mut decision = rollout::step(&Ok(valid), &facts);
+    if !decision.held.is_empty() {
+        return Err(decision.held);
+    }
+    // A digest of secrets that nobody has read says nothing.
+    decision.rotation = Rotation::default();
+    let replicas = rollout::size(service.spec.replicas, None, &decision, &facts);
+    let owner = Owner {
+        name: service.metadata.name.clone().unwrap_or_default(),
+        namespace: service.metadata.namespace.clone().unwrap_or_default(),
+        uid: String::new(),
+    };
+    let mut objects: Vec<Value> = Vec::new();
+    let mut places = BTreeMap::new();
+    for planned in build(&owner, &decision, replicas, &facts).objects {
+        let place = *places.entry((planned.kind, planned.name)).or_insert(objects.len());
+        match objects.get_mut(place) {
+            Some(object) => merge(object, planned.object),
+            None => objects.push(planned.object),
+        }
+    }
+    for object in &mut objects {
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("ownerReferences");
+        }
+    }
+    Ok(objects)
+}
+
+/// Fits every rule about the length of a secret.
+const SECRET_LENGTH: usize = crate::contract::ENCRYPTION_KEY_LENGTH;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_the_assumed_length_is_never_refused() {
+        assert!(SECRET_LENGTH >= crate::contract::JWT_SECRET_MIN);
+    }
+}

@@ -1,0 +1,105 @@
+//! What is told of an environment.
+
+use jiff::Timestamp;
+
+use super::conditions::{say, stamp};
+use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookEnvironmentStatus};
+use crate::facts::Failure;
+
+/// A namespace whose label names the environment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// What its Pod Security label enforces.
+    pub enforces: PodSecurityLevel,
+    /// Why what the environment puts into it is not all there.
+    pub failure: Option<Failure>,
+    /// Why its Pod Security label could not be raised.
+    pub not_raised: Option<String>,
+}
+
+/// A service in one of them that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// `namespace/name`.
+    pub service: String,
+    /// What it was told.
+    pub message: String,
+}
+
+/// Names in a message, before it says only how many more there are.
+const NAMED: usize = 10;
+
+/// The status of an environment that governs these places and services.
+pub fn report_environment(
+    spec: &VisiobookEnvironmentSpec,
+    generation: i64,
+    places: &[Place],
+    services: usize,
+    violations: &[Violation],
+    previous: &VisiobookEnvironmentStatus,
+    now: Timestamp,
+) -> VisiobookEnvironmentStatus {
+    let failed: Vec<String> = places
+        .iter()
+        .filter_map(|place| {
+            place.failure.as_ref().map(|failure| format!("{}: {}", place.name, failure.message))
+        })
+        .collect();
+    let ready = match places.iter().find_map(|place| place.failure.as_ref()) {
+        Some(failure) => say("Ready", "False", failure.reason, listed(&failed)),
+        None if places.is_empty() => {
+            say("Ready", "True", "Unused", "no namespace has this environment's label")
+        }
+        None => say("Ready", "True", "InPlace", "every namespace has what the environment puts into it"),
+    };
+    let conforming = if violations.is_empty() {
+        say("Conforming", "True", "NoViolations", "every service keeps the rules")
+    } else {
+        let told: Vec<String> =
+            violations.iter().map(|it| format!("{}: {}", it.service, it.message)).collect();
+        let message = format!("they run as they were last accepted; {}", listed(&told));
+        say("Conforming", "False", "Violations", message)
+    };
+    let conditions = vec![ready, conforming, pod_security(spec, places)];
+    let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
+    VisiobookEnvironmentStatus {
+        observed_generation: Some(generation),
+        namespaces: count(places.len()),
+        services: count(services),
+        violations: count(violations.len()),
+        conditions: stamp(conditions, generation, &previous.conditions, now),
+    }
+}
+
+fn pod_security(spec: &VisiobookEnvironmentSpec, places: &[Place]) -> super::conditions::Said {
+    let Some(wanted) = &spec.pod_security else {
+        return say("PodSecurity", "Unknown", "NotAsked", "spec.podSecurity says nothing");
+    };
+    let level = wanted.enforce.as_str();
+    let lenient: Vec<String> = places
+        .iter()
+        .filter(|place| place.enforces < wanted.enforce)
+        .map(|place| match &place.not_raised {
+            Some(why) => format!("{}: {why}", place.name),
+            None => place.name.clone(),
+        })
+        .collect();
+    if lenient.is_empty() {
+        return say("PodSecurity", "True", "Enforced", format!("every namespace enforces {level}"));
+    }
+    let message = format!(
+        "label these namespaces pod-security.kubernetes.io/enforce={level}, or set spec.podSecurity.mode to Set: {}",
+        listed(&lenient)
+    );
+    say("PodSecurity", "False", "TooLenient", message)
+}
+
+fn listed(told: &[String]) -> String {
+    let first = told.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    match told.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
+    }
+}
