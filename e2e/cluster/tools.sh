@@ -2,11 +2,15 @@
 # The programs of the cluster, built once from the pinned modules in tools/.
 # One go.mod per family: their dependencies would collide in a single one.
 
+. "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
+
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
 # No part of the cluster: built by the test that runs them.
 ON_DEMAND=(helm argocd prometheus cyclonus)
+# Programs of the distribution that they work with.
+declare -A WITH=([argocd]='git redis-server')
 
 # What a first build costs on two cores.
 declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
@@ -46,7 +50,7 @@ module_folder() { # MODULE
 
 # Files that a program reads at run time, taken from its module.
 copy_data() { # FAMILY DESTINATION
-  local module
+  local module role
   case $1 in
     kwok)
       module=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)
@@ -68,8 +72,7 @@ copy_data() { # FAMILY DESTINATION
       cp -r "$module/manifests/crds" "$2/crds"
       # One program; its role is the name that it is called by.
       mv "$2/bin/cmd" "$2/bin/argocd"
-      ln -s argocd "$2/bin/argocd-repo-server"
-      ln -s argocd "$2/bin/argocd-application-controller" ;;
+      for role in repo-server application-controller server; do ln -s argocd "$2/bin/argocd-$role"; done ;;
   esac
   chmod -R u+w "$2"
 }
@@ -102,13 +105,18 @@ build_family() { # FAMILY
 }
 
 build_tools() { # [FAMILY...]
-  local family
+  local family program missing=()
   command -v go >/dev/null || die "Go is needed to build the cluster's programs; install the version named in e2e/cluster/tools/*/go.mod"
   [ $# -gt 0 ] || set -- "${FAMILIES[@]}"
   for family; do
     [ -d "$TOOLS_SOURCE/$family" ] || die "no tools '$family'; there are: ${FAMILIES[*]} ${ON_DEMAND[*]}"
     build_family "$family"
+    for program in ${WITH[$family]:-}; do
+      command -v "$program" >/dev/null || missing+=("$program")
+    done
   done
+  # A package would start a server of its own.
+  RUNLEVEL=1 install_debian "${missing[@]}"
 }
 
 # The folders of the tools, as a PATH.

@@ -12,7 +12,7 @@ use visiobook::api::kinds::Kind;
 use crate::support::{Site, is};
 
 /// As in `examples/podinfo.yaml`, but small and quick, so that a little load makes a difference.
-fn podinfo() -> Value {
+pub(super) fn podinfo() -> Value {
     json!({
         "image": "docker.io/stefanprodan/podinfo:6.9.2",
         "env": { "PODINFO_PORT": "8080", "PODINFO_PORT_METRICS": "9797", "PODINFO_DATA_PATH": "/tmp" },
@@ -30,14 +30,14 @@ fn podinfo() -> Value {
 }
 
 /// Requests through the API server's proxy, which reaches a pod in any cluster, until told to stop.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     workers: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Load {
-    fn start(site: &Site, workers: usize) -> Load {
+    pub(super) fn start(site: &Site, workers: usize) -> Load {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let workers = (0..workers).map(|_| {
             let (client, stop, answered) = (site.client.clone(), stop.clone(), answered.clone());
@@ -56,7 +56,7 @@ impl Load {
         Load { stop, answered, workers }
     }
 
-    async fn stop(self) -> u64 {
+    pub(super) async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         futures::future::join_all(self.workers).await;
         self.answered.load(Ordering::Relaxed)

@@ -69,9 +69,14 @@ async fn chart_and_kustomize_install_the_same() {
     let plain = template(&helm, &[]);
     assert!(plain.len() >= 11, "{:?}", plain.keys());
     assert_equal(&plain, &kustomize("config/default"));
-    let complete = ["replicas=2", "networkPolicy.enabled=true", "metrics.serviceMonitor.enabled=true"];
+    let complete = [
+        "replicas=2",
+        "rbac.podSecurity=true",
+        "networkPolicy.enabled=true",
+        "metrics.serviceMonitor.enabled=true",
+    ];
     let complete = template(&helm, &["--set", &complete.join(",")]);
-    assert_eq!(complete.len(), plain.len() + 3);
+    assert_eq!(complete.len(), plain.len() + 5);
     assert_equal(&complete, &kustomize("config/complete"));
 }
 

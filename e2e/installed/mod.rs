@@ -1,5 +1,6 @@
 //! Against the operator that is installed in the cluster.
 
+mod argocd;
 mod autoscaling;
 mod bad_input;
 mod chart;

@@ -41,8 +41,8 @@ impl Release {
         let name = format!("fullnameOverride={}", self.name);
         let chart = chart.to_str().expect("a path");
         let mut arguments = vec![command, &self.name, chart, "--set", "image.tag=dev", "--set", &namespaces];
-        // Policies are cluster-wide and those of the installation.
-        arguments.extend(["--set", &name, "--set", "policies.install=false"]);
+        // What is the cluster's stays that of the installation.
+        arguments.extend(["--set", &name, "--set", "policies.install=false,rbac.people=false"]);
         arguments.extend(["--force-conflicts", "--wait", "--timeout", "180s"]);
         arguments.extend(more);
         self.helm(&arguments);

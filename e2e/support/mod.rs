@@ -1,5 +1,6 @@
 //! What the tests stand on: a client, a namespace of each test's own, and waiting.
 
+pub mod argocd;
 pub mod definitions;
 mod fields;
 mod kubectl;
@@ -14,13 +15,15 @@ mod tools;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
+use visiobook::api::names;
 use visiobook::api::{VisiobookEnvironment, VisiobookService};
 use visiobook::apply::resource;
+use visiobook::operator::NAMESPACE;
 
 pub use fields::{Field, owned};
 pub use kubectl::{kubectl, try_kubectl};
@@ -59,7 +62,36 @@ impl Site {
         site.environment(&site.namespace, environment).await;
         site.label(Some(&site.namespace)).await;
         site.environment = Some(site.namespace.clone());
+        site.listed().await;
         site
+    }
+
+    /// Wait until the admission policies know its environment. Where no installed operator lists it, as it stands
+    /// aside, the test does.
+    async fn listed(&self) {
+        let environments: Api<VisiobookEnvironment> = Api::all(self.client.clone());
+        let uid = environments.get(&self.namespace).await.expect("environment").metadata.uid;
+        let lists: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let listed = Patch::Merge(json!({ "data": { &self.namespace: uid } }));
+        match lists.patch(names::ENVIRONMENTS, &PatchParams::default(), &listed).await {
+            // The policies are not installed.
+            Err(kube::Error::Api(status)) if status.code == 404 => return,
+            answer => drop(answer.expect("the list of environments")),
+        }
+        let probe: VisiobookService = serde_json::from_value(json!({
+            "metadata": { "name": "probe" }, "spec": { "image": STANDIN, "paused": true },
+        }))
+        .expect("a service");
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        eventually("the environment to be known", || async {
+            match self.services().create(&dry, &probe).await {
+                Err(kube::Error::Api(status)) if status.message.contains("[environment-exists]") => {
+                    Err(status.message.clone())
+                }
+                _ => Ok(()),
+            }
+        })
+        .await;
     }
 
     /// A namespace without a label.

@@ -29,10 +29,11 @@ fn files(folder: &str) -> BTreeSet<String> {
 }
 
 /// A chart reads no file outside of its folder, so it holds copies: of these folders, all but some files.
-const COPIED: [(&str, &str, &[&str]); 3] = [
+const COPIED: [(&str, &str, &[&str]); 4] = [
     ("crds", "files/crds", &[]),
     // The account has annotations of its own in the chart.
     ("config/rbac", "files/rbac", &["service-account.yaml"]),
+    ("config/pod-security", "files/pod-security", &[]),
     ("config/policy", "files/policy", &[]),
 ];
 
@@ -60,6 +61,21 @@ fn the_chart_copies_of_crds_roles_and_policies_are_those_that_kustomize_installs
 }
 
 #[test]
+fn no_rule_mixes_what_is_the_clusters_with_what_is_in_namespaces() {
+    // A release for named namespaces grants the one everywhere and the other there.
+    let template = fs::read_to_string(path(CHART).join("templates/rbac.yaml")).unwrap();
+    let list = template.split("$wide := list ").nth(1).unwrap().split(" }}").next().unwrap();
+    let wide: Vec<&str> = list.split(' ').map(|word| word.trim_matches('"')).collect();
+    assert!(wide.contains(&"namespaces"), "{wide:?}");
+    let role = one("config/rbac/cluster-role.yaml");
+    for rule in role["rules"].as_array().unwrap() {
+        let resources = rule["resources"].as_array().unwrap();
+        let count = resources.iter().filter(|name| wide.contains(&name.as_str().unwrap())).count();
+        assert!(count == 0 || count == resources.len(), "part this rule in two: {rule}");
+    }
+}
+
+#[test]
 fn the_chart_belongs_to_this_release() {
     let chart = one(&format!("{CHART}/Chart.yaml"));
     for field in ["version", "appVersion"] {
@@ -77,7 +93,7 @@ fn every_option_of_the_operator_is_a_value_of_the_chart() {
     let options: Vec<&str> = operator.get_arguments().filter_map(|argument| argument.get_long()).collect();
     assert!(options.len() >= 12, "{options:?}");
     for option in options.into_iter().filter(|option| !FROM_THE_POD.contains(option)) {
-        let given = template.contains(&format!("- --{option}="));
+        let given = ["=", "\n"].iter().any(|end| template.contains(&format!("- --{option}{end}")));
         assert!(given, "no value of the chart becomes --{option} in templates/deployment.yaml");
     }
 }
