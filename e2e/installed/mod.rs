@@ -1,12 +1,12 @@
 //! Against the operator that is installed in the cluster.
 
 mod autoscaling;
-mod bad_input;
 mod configuration;
 mod deletion;
 mod drift;
 mod examples;
 mod fields;
+mod governance;
 mod paused;
 mod secrets;
 mod sidecar;

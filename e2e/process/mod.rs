@@ -2,6 +2,7 @@
 
 mod answers;
 mod crash;
+mod governance;
 mod growth;
 mod http2;
 mod idle;

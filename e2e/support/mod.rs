@@ -5,12 +5,13 @@ mod kubectl;
 mod load;
 mod look;
 pub mod operator;
+pub mod people;
 pub mod proxy;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -87,6 +88,22 @@ impl Site {
             .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object))
             .await
             .expect("environment");
+        self.listed(name).await;
+    }
+
+    /// Wait until the installed operator has put an environment on the list that the policies read, where both are
+    /// there (`e2e/run` says so).
+    async fn listed(&self, name: &str) {
+        let lists: Api<ConfigMap> = Api::namespaced(self.client.clone(), "visiobook-system");
+        if std::env::var_os("VISIOBOOK_GUARDED").is_none() {
+            return;
+        }
+        eventually("the environment to be listed", || async {
+            let list = lists.get_opt("visiobook-environments").await.ok().flatten();
+            let listed = list.and_then(|list| list.data).is_some_and(|data| data.contains_key(name));
+            if listed { Ok(()) } else { Err(listed) }
+        })
+        .await;
     }
 
     /// The services of this namespace.
