@@ -8,7 +8,7 @@ use visiobook::api::kinds::Kind;
 use visiobook::api::{VisiobookEnvironment, VisiobookService};
 
 use crate::support::people::{Rights, client_of};
-use crate::support::{INTRUDER, STANDIN, Site, eventually, is, message, try_kubectl};
+use crate::support::{INTRUDER, STANDIN, Site, eventually, is, kubectl, message, try_kubectl};
 
 const APPROVE: &str = "platform.visiobook.com/approve";
 const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
@@ -140,12 +140,53 @@ async fn only_an_approver_approves_under_their_own_name_and_nothing_else_at_once
     assert!(!made && answer.contains("[approval-"), "{answer}");
 
     annotate(&approver, &site, by("ada")).await.expect("an approver approves");
+    is_audited(&site, "ada").await;
     // Who approved stays on record: nobody changes the name, and other changes leave it alone.
     told(annotate(&maintainer, &site, json!({ APPROVED_BY: "mara" })).await, &["[approval-right]"]);
     told(annotate(&maintainer, &site, json!({ APPROVED_BY: null })).await, &["[approval-right]"]);
     patch(&maintainer, &site, json!({ "spec": { "replicas": 1 } })).await.expect("an editor edits");
     // Withdrawing takes no more than the right to edit.
     annotate(&maintainer, &site, json!({ APPROVE: null, APPROVED_BY: null })).await.expect("withdrawn");
+}
+
+/// The API server's own record names who changed the service, where it can be read.
+async fn is_audited(site: &Site, user: &str) {
+    let Some(state) = std::env::var_os("VISIOBOOK_STATE") else { return };
+    let file = std::path::Path::new(&state).join("audit.log");
+    let who = |line: &str| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        let changed = event["verb"] == "patch" && event["responseStatus"]["code"] == 200;
+        changed.then(|| event["impersonatedUser"]["username"].as_str().map(str::to_string))?
+    };
+    eventually(&format!("a record of {user}"), || async {
+        let log = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        let path = format!("/namespaces/{}/visiobookservices/users", site.namespace);
+        let told = log.lines().filter(|line| line.contains(&path)).filter_map(who).any(|name| name == user);
+        if told { Ok(()) } else { Err("nobody is named".to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_made_stricter_only_if_asked_and_never_laxer() {
+    let folder = format!("{}/config/pod-security", env!("CARGO_MANIFEST_DIR"));
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-k", &folder], None);
+    let asked =
+        |level: &str, mode: &str| production(json!({ "podSecurity": { "enforce": level, "mode": mode } }));
+    let site = Site::new("strictness", asked("baseline", "Report")).await;
+    says(&site, "PodSecurity", "False", &[&site.namespace]).await;
+    let label = || async {
+        let namespaces: Api<Namespace> = Api::all(site.client.clone());
+        let namespace = namespaces.get(&site.namespace).await.expect("namespace");
+        namespace.labels().get("pod-security.kubernetes.io/enforce").cloned()
+    };
+    assert_eq!(label().await, None);
+    for (level, enforced) in [("restricted", "restricted"), ("baseline", "restricted")] {
+        site.environment(&site.namespace, asked(level, "Set")).await;
+        says(&site, "PodSecurity", "True", &[level]).await;
+        assert_eq!(label().await.as_deref(), Some(enforced));
+    }
+    kubectl(&["delete", "-k", &folder], None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,9 +212,12 @@ async fn a_service_account_with_every_right_approves_only_where_the_environment_
     annotate(&argocd, &site, json!({ APPROVE: null, APPROVED_BY: null })).await.expect("withdrawn");
     site.label(None).await;
     eventually("the built-in rules", || async {
-        match annotate(&argocd, &site, json!({ APPROVE: "a-2", APPROVED_BY: name })).await {
-            Err(told) if told.contains("[approval-account]") => Ok(()),
-            other => Err(other),
+        let services: Api<VisiobookService> = Api::namespaced(argocd.clone(), &site.namespace);
+        let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
+        let by = json!({ "metadata": { "annotations": { APPROVE: "a-2", APPROVED_BY: name } } });
+        match services.patch("users", &dry_run, &Patch::Merge(&by)).await {
+            Err(error) if error.to_string().contains("[approval-account]") => Ok(()),
+            other => Err(other.map(drop)),
         }
     })
     .await;
@@ -288,7 +332,7 @@ async fn what_an_environment_gives_its_namespaces_is_kept_and_outlives_it() {
     assert!(site.child(Kind::RoleBinding, "visiobook-approver").await.is_some(), "approvers are locked out");
     assert!(site.child(Kind::Deployment, "users-blue").await.is_some(), "what runs was torn down");
     eventually("the label to be refused", || async {
-        match site.try_apply("users", json!({ "image": STANDIN, "env": { "A": "1" } })).await {
+        match site.would_apply("users", json!({ "image": STANDIN, "env": { "A": "1" } })).await {
             Err(error) if error.to_string().contains("[environment-exists]") => Ok(()),
             other => Err(other.map(|service| service.spec)),
         }
@@ -323,11 +367,7 @@ async fn a_namespace_that_moves_follows_its_new_environment_and_keeps_what_runs(
     .await;
     let left = says(&site, "Ready", "True", &["no namespace"]).await.status.expect("status");
     assert_eq!((left.namespaces, left.services, left.violations), (0, 0, 0));
-    kubectl_delete(&other);
-}
-
-fn kubectl_delete(environment: &str) {
-    crate::support::kubectl(&["delete", "vbe", environment], None);
+    kubectl(&["delete", "vbe", &other], None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,6 +133,16 @@ impl Site {
             .await
     }
 
+    /// Ask whether a service would be admitted. Asking again and again changes nothing.
+    pub async fn would_apply(&self, name: &str, spec: Value) -> kube::Result<VisiobookService> {
+        let object = json!({
+            "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
+            "metadata": { "name": name, "namespace": self.namespace }, "spec": spec,
+        });
+        let params = PatchParams { dry_run: true, ..PatchParams::apply("team").force() };
+        self.services().patch(name, &params, &Patch::Apply(&object)).await
+    }
+
     /// Apply a service that must be admitted.
     pub async fn apply(&self, name: &str, spec: Value) -> VisiobookService {
         self.try_apply(name, spec).await.expect("admitted")

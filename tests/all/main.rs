@@ -5,6 +5,7 @@ mod backends;
 mod cases;
 mod conformance;
 mod defaults;
+mod environment;
 mod generated;
 mod golden;
 mod properties;
