@@ -3,6 +3,7 @@
 mod answers;
 mod crash;
 mod definitions;
+mod governance;
 mod growth;
 mod helm;
 mod http2;

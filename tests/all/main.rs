@@ -8,6 +8,7 @@ mod command_line;
 mod conformance;
 mod defaults;
 mod exposure;
+mod environment;
 mod generated;
 mod golden;
 mod monitoring;
