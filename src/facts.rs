@@ -1,5 +1,7 @@
 //! Everything one pass saw, as plain data. Nothing after `observe` reads the cluster again.
 
+mod content;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -7,6 +9,8 @@ use serde_json::Value;
 use crate::api::VisiobookEnvironmentSpec;
 use crate::api::kinds::Kind;
 use crate::api::names::Colour;
+
+pub use content::{Content, Signing, SigningKey, TokenContent};
 
 /// What one pass saw of a service's surroundings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +35,16 @@ pub struct Facts {
     pub service_target: Option<u16>,
     /// The operator's own image, which sidecars run where the environment names no other.
     pub sidecar_image: String,
+    /// Domain of the cluster's own names, such as cluster.local.
+    pub cluster_domain: String,
+    /// Originals of the pull secrets that the environment has copied, by name.
+    pub pull_secrets: BTreeMap<String, SecretFact>,
+    /// What Secrets of ours hold, by name.
+    pub contents: BTreeMap<String, Content>,
+    /// What signs tokens of services; `None` where nobody does: then tokens stay as they are.
+    pub signing: Option<Signing>,
+    /// When the pass looked, in Unix seconds.
+    pub now: i64,
 }
 
 /// Who governs a namespace.

@@ -9,6 +9,7 @@ mod examples;
 mod fields;
 mod paused;
 mod secrets;
+mod service_tokens;
 mod sidecar;
 mod smoke;
 mod status;

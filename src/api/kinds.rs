@@ -5,8 +5,10 @@
 pub enum Kind {
     /// Identity of the pods.
     ServiceAccount,
-    /// Variables and files, immutable.
+    /// Variables and files, immutable; and keys that follow those of the operator.
     ConfigMap,
+    /// A service's token, or a copy of registry credentials. Only its metadata is ever kept.
+    Secret,
     /// A revision as it was rendered.
     ControllerRevision,
     /// How other pods reach the service.
@@ -21,9 +23,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which children are written.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::ServiceAccount,
         Kind::ConfigMap,
+        Kind::Secret,
         Kind::ControllerRevision,
         Kind::Service,
         Kind::PodDisruptionBudget,
@@ -36,6 +39,7 @@ impl Kind {
         match self {
             Kind::ServiceAccount => "ServiceAccount",
             Kind::ConfigMap => "ConfigMap",
+            Kind::Secret => "Secret",
             Kind::ControllerRevision => "ControllerRevision",
             Kind::Service => "Service",
             Kind::PodDisruptionBudget => "PodDisruptionBudget",
@@ -49,6 +53,7 @@ impl Kind {
         match self {
             Kind::ServiceAccount => ("", "v1", "serviceaccounts"),
             Kind::ConfigMap => ("", "v1", "configmaps"),
+            Kind::Secret => ("", "v1", "secrets"),
             Kind::ControllerRevision => ("apps", "v1", "controllerrevisions"),
             Kind::Service => ("", "v1", "services"),
             Kind::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),

@@ -1,7 +1,9 @@
 //! The only hands on the cluster: what is there is read from here, and what should be there is written from here.
 
 mod cache;
+mod contents;
 mod difference;
+mod key_ring;
 mod live;
 mod observe;
 mod publish;
@@ -11,7 +13,9 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
+pub use contents::content;
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
+pub use key_ring::KeyRing;
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};
@@ -109,7 +113,9 @@ async fn apply_group(
         // Its creator did not live to write the general part, so only the first manager holds what that part lists,
         // and must not give it up yet. The creation goes on where it ended.
         let seed = seed(group);
-        if let Difference::Differs(_) = compare(&seed.object, &live.json(), seed.manager) {
+        if let Difference::Differs(_) =
+            compare(&seed.object, &contents::comparable(&live, &seed), seed.manager)
+        {
             live = writer.update(cache, &live, &seed).await?;
         }
         applied.updated.push(key.clone());
@@ -121,7 +127,7 @@ async fn apply_group(
         if cache.settled(&live, planned.manager) == Some((live.resource_version, plan.clone())) {
             continue;
         }
-        match compare(&planned.object, &live.json(), planned.manager) {
+        match compare(&planned.object, &contents::comparable(&live, planned), planned.manager) {
             Difference::Same => cache.settle(&live, planned.manager, plan),
             Difference::Differs(changes) => {
                 differences.insert(index, (plan, changes));
@@ -159,7 +165,9 @@ async fn apply_group(
             continue;
         }
         // At once: whoever removes a field before the next pass is to be told of as well.
-        if compare(&planned.object, &live.json(), planned.manager) == Difference::Same {
+        if compare(&planned.object, &contents::comparable(&live, planned), planned.manager)
+            == Difference::Same
+        {
             cache.settle(&live, planned.manager, plan);
         }
         let drifted: Vec<Drift> = changes

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Cache, Error, Live, Secrets};
+use super::{Cache, Error, Live, Secrets, content};
 use crate::api::VisiobookService;
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
 use crate::check;
-use crate::facts::{DeploymentFact, EnvironmentFact, Facts, RevisionFact, SecretKey};
+use crate::facts::{
+    Content, DeploymentFact, EnvironmentFact, Facts, RevisionFact, SecretFact, SecretKey, Signing,
+};
 use crate::plan::Owner;
 
 /// What the conductor knows of a service's surroundings.
@@ -22,6 +24,14 @@ pub struct Surroundings {
     pub replicas_applied_by: Option<String>,
     /// The operator's own image.
     pub sidecar_image: String,
+    /// Domain of the cluster's own names.
+    pub cluster_domain: String,
+    /// The operator's own namespace.
+    pub own_namespace: String,
+    /// What signs tokens of services.
+    pub signing: Option<Signing>,
+    /// The time, in Unix seconds.
+    pub now: i64,
 }
 
 /// See everything that one pass looks at.
@@ -51,6 +61,12 @@ pub async fn observe(
         .filter(|live| live.belongs_to(owner))
         .and_then(|live| autoscaler_problem(&live.json()));
     let references = references(service, &revisions, &deployments);
+    let contents: BTreeMap<String, Content> = owned
+        .iter()
+        .filter(|live| live.kind == Kind::Secret)
+        .filter_map(|live| Some((live.name.clone(), content(&live.json())?)))
+        .collect();
+    let pull_secrets = pull_secrets(secrets, &surroundings, &revisions, &deployments).await?;
     Ok(Facts {
         environment: surroundings.environment,
         secrets: secrets.look(&owner.namespace, &references).await?,
@@ -62,6 +78,11 @@ pub async fn observe(
         autoscaler_problem,
         service_target,
         sidecar_image: surroundings.sidecar_image,
+        cluster_domain: surroundings.cluster_domain,
+        pull_secrets,
+        contents,
+        signing: surroundings.signing,
+        now: surroundings.now,
     })
 }
 
@@ -80,7 +101,33 @@ fn references(
         .filter_map(|key| Some((key["name"].as_str()?.to_string(), key["key"].as_str()?.to_string())));
     let mounted =
         check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
-    asked.chain(running).chain(mounted).collect()
+    let trusted =
+        check::trusted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
+    asked.chain(running).chain(mounted).chain(trusted).collect()
+}
+
+/// Originals of the pull secrets that the environment has copied, or had copied for what runs.
+async fn pull_secrets(
+    secrets: &Secrets,
+    surroundings: &Surroundings,
+    revisions: &[RevisionFact],
+    deployments: &BTreeMap<Colour, DeploymentFact>,
+) -> Result<BTreeMap<String, SecretFact>, Error> {
+    let named = match &surroundings.environment {
+        EnvironmentFact::Governed { spec, .. } => spec.defaults.as_ref(),
+        _ => None,
+    };
+    let named = named.into_iter().flat_map(|defaults| defaults.copied_pull_secrets.iter().cloned());
+    let running = revisions
+        .iter()
+        .filter(|revision| deployments.values().any(|deployment| deployment.revision == revision.hash))
+        .filter_map(|revision| revision.data.pointer("/shape/copiedPullSecrets")?.as_array())
+        .flatten()
+        .filter_map(|name| name.as_str().map(str::to_string));
+    let keys: BTreeSet<SecretKey> =
+        named.chain(running).map(|name| (name, check::PULL_SECRET_KEY.to_string())).collect();
+    let found = secrets.look(&surroundings.own_namespace, &keys).await?;
+    Ok(found.into_iter().map(|((name, _), fact)| (name, fact)).collect())
 }
 
 /// The Deployments of a service.

@@ -1,6 +1,6 @@
 //! Which rules an environment comes to, and which values a resource comes to under them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
@@ -121,6 +121,7 @@ pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> V
         image: spec.image.clone().unwrap_or_default(),
         image_pull_policy: spec.image_pull_policy,
         image_pull_secrets,
+        copied_pull_secrets: defaults.map(|d| sorted(&d.copied_pull_secrets)).unwrap_or_default(),
         command: spec.command.clone(),
         args: spec.args.clone(),
         port: spec.port,
@@ -152,6 +153,10 @@ pub fn resolve(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> V
         pod: passed_through(&spec.pod),
     };
     Valid { shape, serving: serving(spec, environment) }
+}
+
+fn sorted(names: &[String]) -> Vec<String> {
+    names.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn serving(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Serving {

@@ -4,6 +4,7 @@ mod origin;
 mod pod;
 mod resources;
 mod sidecar;
+mod trust;
 mod variables;
 
 pub(super) use variables::wrong_length;
@@ -41,7 +42,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 27] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -66,6 +67,9 @@ const RULES: [Rule; 24] = [
     sidecar::words,
     sidecar::resources,
     sidecar::dependencies,
+    trust::callers,
+    trust::certificates,
+    trust::copied_pull_secrets,
 ];
 
 /// Every refusal, in order.

@@ -14,7 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::backoff::Backoff;
 use crate::api::names;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
-use crate::apply::{Cache, Secrets, Surroundings, Writer};
+use crate::apply::{Cache, KeyRing, Secrets, Surroundings, Writer};
 use crate::facts::EnvironmentFact;
 use crate::telemetry::Metrics;
 
@@ -40,6 +40,16 @@ pub(super) struct Lane {
     pub(super) triggers: UnboundedSender<ObjectRef<Guarded>>,
 }
 
+/// What an operator knows of itself.
+pub(super) struct Own {
+    /// Its namespace.
+    pub(super) namespace: String,
+    /// The image of sidecars.
+    pub(super) sidecar_image: String,
+    /// Domain of the cluster's own names.
+    pub(super) cluster_domain: String,
+}
+
 /// What all passes share. Cheap to look at, locked for moments only.
 pub(super) struct Context {
     pub(super) writer: Writer,
@@ -48,8 +58,9 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) backoff: Backoff,
-    /// The image of sidecars.
-    sidecar_image: String,
+    /// What signs tokens of services.
+    pub(super) ring: Arc<KeyRing>,
+    own: Own,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
@@ -68,7 +79,8 @@ impl Context {
         secrets: Secrets,
         recorder: Recorder,
         metrics: Arc<Metrics>,
-        sidecar_image: String,
+        ring: Arc<KeyRing>,
+        own: Own,
     ) -> Context {
         Context {
             writer,
@@ -77,7 +89,8 @@ impl Context {
             recorder,
             metrics,
             backoff: Backoff::default(),
-            sidecar_image,
+            ring,
+            own,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
@@ -201,8 +214,41 @@ impl Context {
         Some(Surroundings {
             environment,
             replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
-            sidecar_image: self.sidecar_image.clone(),
+            sidecar_image: self.own.sidecar_image.clone(),
+            cluster_domain: self.own.cluster_domain.clone(),
+            own_namespace: self.own.namespace.clone(),
+            signing: self.ring.signing(),
+            now: jiff::Timestamp::now().as_second(),
         })
+    }
+
+    /// Have the services looked at whose environment copies a Secret of the operator's own namespace.
+    pub(super) fn see_own_secret(&self, namespace: &str, name: &str) {
+        if namespace != self.own.namespace {
+            return;
+        }
+        let copying: HashSet<String> = {
+            let environments = self.environments.read().unwrap_or_else(PoisonError::into_inner);
+            let copies = |spec: &VisiobookEnvironmentSpec| {
+                let defaults = spec.defaults.as_ref();
+                defaults
+                    .is_some_and(|defaults| defaults.copied_pull_secrets.iter().any(|copied| copied == name))
+            };
+            environments.iter().filter(|(_, spec)| copies(spec)).map(|(name, _)| name.clone()).collect()
+        };
+        if copying.is_empty() {
+            return;
+        }
+        let governed: HashSet<String> = {
+            let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+            let is_governed = |place: &Place| {
+                place.environment.as_ref().is_some_and(|environment| copying.contains(environment))
+            };
+            namespaces.iter().filter(|(_, place)| is_governed(place)).map(|(name, _)| name.clone()).collect()
+        };
+        self.trigger_where(|service| {
+            service.namespace().is_some_and(|namespace| governed.contains(&namespace))
+        });
     }
 
     /// An environment was seen, or is gone.

@@ -3,6 +3,7 @@
 mod backoff;
 mod context;
 mod image;
+mod key_ring;
 pub mod leader;
 mod reconcile;
 mod replicas;
@@ -18,9 +19,10 @@ use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerE
 use kube::runtime::events::{Recorder, Reporter};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Cache, DigestKey, SecretIndex, Secrets, Writer};
+use crate::apply::{Cache, DigestKey, KeyRing, SecretIndex, Secrets, Writer};
+use crate::rollout::key_ring::Pace;
 use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls};
-use context::{Context, Lane};
+use context::{Context, Lane, Own};
 use kube::Client;
 use watches::Watching;
 
@@ -37,6 +39,10 @@ pub struct Config {
     pub debounce: Duration,
     /// Services with condition gauges of their own.
     pub metric_services: usize,
+    /// Domain of the cluster's own names, such as cluster.local.
+    pub cluster_domain: String,
+    /// How long tokens of services hold, and the keys that sign them are used.
+    pub tokens: Pace,
     /// Image of sidecars; `None` for that of the pod the operator runs in.
     pub sidecar_image: Option<String>,
     /// The election it takes part in; it names the operator's own namespace and its identity.
@@ -58,6 +64,9 @@ pub enum Error {
     /// The digest key cannot be read or made.
     #[error("the Secret that keys the digests of secrets cannot be read or made: {0}")]
     DigestKey(#[source] Box<kube::Error>),
+    /// The keys that tokens of services are signed with cannot be read or made.
+    #[error("the Secret with the keys that sign tokens of services cannot be read or made: {0}")]
+    SigningKeys(#[source] Box<kube::Error>),
     /// The operator's own pod cannot be read.
     #[error(
         "cannot read the operator's own pod, whose image the sidecars run: grant get on pods, or set VISIOBOOK_IMAGE: {0}"
@@ -104,20 +113,27 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         controller: "visiobook-operator".into(),
         instance: Some(config.election.identity.clone()),
     };
+    let ring = Arc::new(KeyRing::new(client.clone(), &config.election.namespace, config.tokens.lifetime));
+    let own = Own {
+        namespace: config.election.namespace.clone(),
+        sidecar_image,
+        cluster_domain: config.cluster_domain.clone(),
+    };
     let context = Arc::new(Context::new(
-        Writer::new(client.clone(), leads),
+        Writer::new(client.clone(), leads, ring.clone(), &own.namespace),
         cache.clone(),
         Secrets::new(client.clone(), key, index.clone()),
         Recorder::new(client.clone(), reporter),
         metrics.clone(),
-        sidecar_image,
+        ring,
+        own,
     ));
     let watching = watches::start(&client, &config, &context, &index, &stop);
 
     let outcome = tokio::select! {
         lost = &mut election => Err(Error::Lease(ended(lost))),
         served = serving => Err(Error::Admin(ended(served))),
-        () = lead(&config, context, client, fence, watching, caches, stop.clone()) => Ok(()),
+        done = lead(&config, context, client, fence, watching, caches, stop.clone()) => done,
     };
     stop.cancel();
     end.cancel();
@@ -137,16 +153,20 @@ async fn lead(
     watching: Watching,
     caches: Latch,
     stop: CancellationToken,
-) {
+) -> Result<(), Error> {
     tokio::select! {
         () = watching.synced() => caches.open(),
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => return Ok(()),
     }
     tracing::info!("caches are filled; waiting for the lease");
     tokio::select! {
         () = fence.acquired() => context.metrics.set_leader(true),
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => return Ok(()),
     }
+    // After the claim: whoever led before may have changed the keys until then.
+    keep_asking("signing keys", &stop, || key_ring::begin(&context, &config.tokens))
+        .await
+        .map_err(Error::SigningKeys)?;
     tracing::info!(identity = config.election.identity, "leading");
     let mut lanes = Vec::new();
     let mut controllers = Vec::new();
@@ -175,7 +195,11 @@ async fn lead(
         controllers.push(controller);
     }
     context.lead(lanes);
-    futures::future::join_all(controllers).await;
+    tokio::select! {
+        _ = futures::future::join_all(controllers) => {}
+        () = key_ring::keep(&context, &config.tokens) => {}
+    }
+    Ok(())
 }
 
 /// Ask the API server until it answers, for a while.

@@ -147,6 +147,9 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     let report = status::report(&pass, Timestamp::now()); // pure
     note(context, &owner, &decision, &applied, failure.as_ref());
     let again = tell(&written, context, &previous, report).await?; // writes
+    let due =
+        plan.wake_at.map(|at| Duration::from_secs((at - Timestamp::now().as_second()).max(1).unsigned_abs()));
+    let again = due.map_or(again, |due| due.min(again));
     let outcome = match (&failure, &verdict) {
         (Some(_), _) => Outcome::Error,
         (None, Err(_)) => Outcome::Refused,

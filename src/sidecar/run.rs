@@ -76,7 +76,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         hosts: Hosts::new(&settings.hosts).map_err(Error::Settings)?,
         cors: Cors::new(&settings.cors_origins).map_err(Error::Settings)?,
         limits: settings.rate_limit.as_ref().map(RateLimits::new).transpose().map_err(Error::Settings)?,
-        authentication: Authentication::new(&settings, Fetch::default()).map_err(Error::Settings)?,
+        authentication: Authentication::new(
+            &settings,
+            Fetch::trusting(settings.trusted_certificates.as_deref()),
+        )
+        .map_err(Error::Settings)?,
         csrf: settings
             .csrf
             .as_ref()

@@ -13,6 +13,7 @@ mod refusals;
 mod requirements;
 mod revision;
 mod rooms;
+mod service_tokens;
 mod sidecar;
 mod specs;
 mod traces;
