@@ -1,5 +1,6 @@
 //! Everything one pass saw, as plain data. Nothing after `observe` reads the cluster again.
 
+mod container;
 mod content;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use crate::api::VisiobookEnvironmentSpec;
 use crate::api::kinds::Kind;
 use crate::api::names::Colour;
 
+pub use container::ContainerFact;
 pub use content::{Content, Signing, SigningKey, TokenContent};
 
 /// What one pass saw of a service's surroundings.

@@ -15,7 +15,7 @@ use super::backoff::Backoff;
 use crate::api::names;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, KeyRing, Secrets, Surroundings, Writer};
-use crate::facts::EnvironmentFact;
+use crate::facts::{ContainerFact, EnvironmentFact};
 use crate::telemetry::Metrics;
 
 /// A service as it is watched: one that cannot be read does not stop the watch.
@@ -65,6 +65,8 @@ pub(super) struct Context {
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
     written: Mutex<HashMap<String, Arc<VisiobookService>>>,
+    /// When the pods of a service that is not ready were looked at last, and what was seen.
+    looks: Mutex<HashMap<String, (Instant, Vec<ContainerFact>)>>,
     /// Since when a service has a status that may wait.
     held_back: Mutex<HashMap<String, Instant>>,
     replicas_applied_by: RwLock<HashMap<String, String>>,
@@ -94,6 +96,7 @@ impl Context {
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
+            looks: Mutex::default(),
             held_back: Mutex::default(),
             replicas_applied_by: RwLock::default(),
             environments: RwLock::default(),
@@ -168,6 +171,20 @@ impl Context {
         version(watched) <= ours
     }
 
+    /// The pods of a service were looked at, or there is nothing to look for any more.
+    pub(super) fn looked(&self, uid: &str, seen: Option<Vec<ContainerFact>>) {
+        let mut looks = lock(&self.looks);
+        match seen {
+            Some(containers) => drop(looks.insert(uid.to_string(), (Instant::now(), containers))),
+            None => drop(looks.remove(uid)),
+        }
+    }
+
+    /// How long ago that was, and what was seen.
+    pub(super) fn last_look(&self, uid: &str) -> Option<(Duration, Vec<ContainerFact>)> {
+        lock(&self.looks).get(uid).map(|(at, containers)| (at.elapsed(), containers.clone()))
+    }
+
     /// How long a status that says nothing pressing still has to wait, if at all.
     pub(super) fn hold_back(&self, uid: &str, gap: Duration) -> Option<Duration> {
         let since = *lock(&self.held_back).entry(uid.to_string()).or_insert_with(Instant::now);
@@ -193,6 +210,7 @@ impl Context {
         let uid = service.uid().unwrap_or_default();
         lock(&self.written).remove(&uid);
         self.nothing_held_back(&uid);
+        self.looked(&uid, None);
         self.note_replicas(&uid, None);
         self.backoff.clear(&uid);
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());

@@ -7,6 +7,7 @@ mod key_ring;
 pub mod leader;
 mod reconcile;
 mod replicas;
+mod unready;
 mod watches;
 
 use std::net::SocketAddr;

@@ -227,11 +227,18 @@ async fn secrets(
         context.see_own_secret(namespace, name);
     };
     // Those that are ours are children too.
-    let child = |secret: &PartialObjectMeta<Secret>| {
+    let child = |secret: &PartialObjectMeta<Secret>, gone: bool| {
+        let is_ours = secret.labels().get(names::MANAGED_BY).is_some_and(|by| by == names::MANAGED_BY_VALUE);
+        let was_ours = context
+            .cache
+            .get(Kind::Secret, &secret.namespace().unwrap_or_default(), &secret.name_any())
+            .is_some();
+        if !is_ours && !was_ours {
+            return Seen::Known;
+        }
         let (metadata, types) = (secret.metadata.clone(), Some(TypeMeta::resource::<Secret>()));
         let live = Live::keep(Kind::Secret, DynamicObject { types, metadata, data: Value::Null });
-        let is_ours = secret.labels().get(names::MANAGED_BY).is_some_and(|by| by == names::MANAGED_BY_VALUE);
-        (live, is_ours)
+        if is_ours && !gone { context.cache.see(live).0 } else { context.cache.forget(&live, true) }
     };
     let tell = |seen: Seen| {
         if let Seen::News(Some((namespace, name))) = seen {
@@ -245,10 +252,7 @@ async fn secrets(
             context.cache.begin_list(Kind::Secret, &scope);
         }
         watcher::Event::InitApply(secret) | watcher::Event::Apply(secret) => {
-            match child(&secret) {
-                (live, true) => tell(context.cache.see(live).0),
-                (live, false) => tell(context.cache.forget(&live, true)),
-            }
+            tell(child(&secret, false));
             let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
             let version = secret.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
             listed.insert((namespace.clone(), name.clone()));
@@ -268,7 +272,7 @@ async fn secrets(
             synced.send_replace(true);
         }
         watcher::Event::Delete(secret) => {
-            tell(context.cache.forget(&child(&secret).0, true));
+            tell(child(&secret, true));
             let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
             index.forget(&namespace, &name);
             concern(&namespace, &name);

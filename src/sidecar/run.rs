@@ -37,7 +37,9 @@ const LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A port is taken.
-    #[error("port {0} cannot be listened on: {1}")]
+    #[error(
+        "port {0} cannot be listened on: {1}; it is the sidecar's, so let the application listen on another, or leave the sidecar out"
+    )]
     Listen(u16, io::Error),
     /// Something that the settings ask for cannot be had.
     #[error("{0}")]
