@@ -1,5 +1,8 @@
 //! Everything one pass saw, as plain data. Nothing after `observe` reads the cluster again.
 
+mod container;
+mod content;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -7,6 +10,9 @@ use serde_json::Value;
 use crate::api::VisiobookEnvironmentSpec;
 use crate::api::kinds::Kind;
 use crate::api::names::Colour;
+
+pub use container::ContainerFact;
+pub use content::{Content, Signing, SigningKey, TokenContent};
 
 /// What one pass saw of a service's surroundings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +41,16 @@ pub struct Facts {
     pub operator_namespace: String,
     /// Optional kinds that this cluster does not offer, and why. They are neither watched nor written.
     pub missing_kinds: MissingKinds,
+    /// Domain of the cluster's own names, such as cluster.local.
+    pub cluster_domain: String,
+    /// Originals of the pull secrets that the environment has copied, by name.
+    pub pull_secrets: BTreeMap<String, SecretFact>,
+    /// What Secrets of ours hold, by name.
+    pub contents: BTreeMap<String, Content>,
+    /// What signs tokens of services; `None` where nobody does: then tokens stay as they are.
+    pub signing: Option<Signing>,
+    /// When the pass looked, in Unix seconds.
+    pub now: i64,
 }
 
 /// Optional kinds that a cluster does not offer, and why.
@@ -56,6 +72,8 @@ pub struct Installation {
     pub image: String,
     /// Its namespace.
     pub namespace: String,
+    /// Domain of the cluster's own names, such as cluster.local.
+    pub cluster_domain: String,
 }
 
 /// Who governs a namespace.

@@ -3,6 +3,7 @@
 mod conditions;
 mod environment;
 mod events;
+mod pods;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -10,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::names::{self, Colour};
 use crate::api::{Child, VisiobookServiceStatus};
 use crate::check::{self, Refusal, image};
-use crate::facts::{Applied, DeploymentFact, EnvironmentFact, Facts, Failure};
+use crate::facts::{Applied, ContainerFact, DeploymentFact, EnvironmentFact, Facts, Failure};
 use crate::plan::Plan;
 use crate::rollout::Decision;
 pub use environment::{Place, Violation, report_environment};
@@ -35,6 +36,8 @@ pub struct Pass<'a> {
     pub serving: Option<&'a DeploymentFact>,
     /// Number of pods that is wanted.
     pub replicas: i32,
+    /// Containers of pods that are not ready, where they were looked at.
+    pub unready: &'a [ContainerFact],
     /// What was published last.
     pub previous: &'a VisiobookServiceStatus,
 }

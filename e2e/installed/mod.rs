@@ -12,6 +12,7 @@ mod fields;
 mod governance;
 mod paused;
 mod secrets;
+mod service_tokens;
 mod sidecar;
 mod smoke;
 mod status;

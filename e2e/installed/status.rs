@@ -113,6 +113,31 @@ async fn pods_that_never_become_ready_are_told_and_a_correction_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_wants_a_port_of_the_sidecar_is_told_with_the_way_out() {
+    let site = Site::new("port-taken", json!({ "type": "development" })).await;
+    // Nobody can know it before: the number stands in a Secret.
+    site.secret("ports", &[("metrics", "9090")]).await;
+    let spec =
+        |key: &str| quick(json!({ "secrets": { "PROMETHEUS_PORT": { "name": "ports", "key": key } } }));
+    site.apply("users", spec("metrics")).await;
+    let told = |service: &VisiobookService| {
+        let told = message(service, "Ready");
+        is(service, "Ready", "False")
+            && [
+                "container app of pod users-blue-",
+                "ended with code 1",
+                "ports 9090 and 15080 are the sidecar's",
+            ]
+            .iter()
+            .all(|word| told.contains(word))
+    };
+    site.until("users", "the port to be told", told).await;
+    site.secret("ports", &[("metrics", "9090"), ("other", "9100")]).await;
+    site.apply("users", spec("other")).await;
+    site.ready("users").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_status_that_is_lost_is_rebuilt_without_touching_what_runs() {
     let site = Site::new("lost", json!({ "type": "development" })).await;
     site.apply("users", quick(json!({}))).await;

@@ -17,6 +17,7 @@ mod restart_apiserver;
 mod state;
 mod stored;
 mod strict;
+mod tokens;
 mod upgrade;
 
 use crate::support::soak;

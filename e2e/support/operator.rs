@@ -67,6 +67,7 @@ impl Stage {
     pub async fn governed(_: &Calm, name: &str, environment: Value) -> Stage {
         let site = Site::new(name, environment).await;
         site.apply_object(digest_key()).await;
+        site.apply_object(signing_keys()).await;
         site.apply_object(
             json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "operator" } }),
         )
@@ -366,6 +367,20 @@ fn digest_key() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "visiobook-operator-digest-key" },
         "stringData": { "key": "the same thirty-two bytes always" },
+    })
+}
+
+/// A key that signs tokens of services, so that an operator that starts has nothing to make.
+fn signing_keys() -> Value {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+    let now = jiff::Timestamp::now().as_second();
+    let key = json!({
+        "kid": "first", "made": now, "signs": now,
+        "private": pair.serialize_pem(), "public": pair.public_key_pem(),
+    });
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "visiobook-operator-signing-keys" },
+        "stringData": { "keys.json": json!([key]).to_string() },
     })
 }
 

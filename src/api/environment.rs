@@ -159,6 +159,11 @@ pub struct EnvironmentDefaults {
     /// Secrets that every pod may pull its images with, beside its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Secrets of the operator's own namespace, of type kubernetes.io/dockerconfigjson, that every pod may pull its images
+    /// with: each service is given copies, which follow them.
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copied_pull_secrets: Vec<String>,
     /// Labels of nodes that pods with a GPU ask for, beside their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gpu_node_selector: BTreeMap<String, String>,

@@ -7,8 +7,10 @@ pub enum Kind {
     ServiceAccount,
     /// What fills a Secret from the environment's store.
     ExternalSecret,
-    /// Variables and files, immutable.
+    /// Variables and files, immutable; and keys that follow those of the operator.
     ConfigMap,
+    /// A service's token, or a copy of registry credentials. Only its metadata is ever kept.
+    Secret,
     /// A revision as it was rendered.
     ControllerRevision,
     /// How other pods reach the service.
@@ -42,10 +44,11 @@ impl Kind {
     pub const GOVERNANCE: [Kind; 3] = [Kind::ResourceQuota, Kind::LimitRange, Kind::RoleBinding];
 
     /// Every kind, in the order in which children are written.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::ServiceAccount,
         Kind::ExternalSecret,
         Kind::ConfigMap,
+        Kind::Secret,
         Kind::ControllerRevision,
         Kind::Service,
         Kind::PodDisruptionBudget,
@@ -68,6 +71,7 @@ impl Kind {
             Kind::ServiceAccount => "ServiceAccount",
             Kind::ExternalSecret => "ExternalSecret",
             Kind::ConfigMap => "ConfigMap",
+            Kind::Secret => "Secret",
             Kind::ControllerRevision => "ControllerRevision",
             Kind::Service => "Service",
             Kind::PodDisruptionBudget => "PodDisruptionBudget",
@@ -90,6 +94,7 @@ impl Kind {
             Kind::ServiceAccount => ("", "v1", "serviceaccounts"),
             Kind::ExternalSecret => ("external-secrets.io", "v1", "externalsecrets"),
             Kind::ConfigMap => ("", "v1", "configmaps"),
+            Kind::Secret => ("", "v1", "secrets"),
             Kind::ControllerRevision => ("apps", "v1", "controllerrevisions"),
             Kind::Service => ("", "v1", "services"),
             Kind::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),

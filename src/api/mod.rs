@@ -13,6 +13,7 @@ mod service;
 mod sidecar;
 mod stack;
 mod status;
+mod trust;
 mod workload;
 
 pub use environment::{
@@ -37,6 +38,7 @@ pub use sidecar::{
 };
 pub use stack::{DomainService, Profile, Stack};
 pub use status::{Child, VisiobookServiceStatus};
+pub use trust::{ServiceTokens, TrustedCertificates};
 pub use workload::{Pod, ProbeSpec, Probes, Volume};
 
 /// API group of both kinds.

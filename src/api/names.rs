@@ -49,6 +49,9 @@ pub const SECRETS_DIGEST: &str = "platform.visiobook.com/secrets-digest";
 /// Annotation of a pod: changed at a rotation of its secrets, which replaces the pod.
 pub const SECRETS_ROTATION: &str = "platform.visiobook.com/secrets-rotation";
 
+/// Annotation of a Secret of ours: what it holds, but for the values.
+pub const CONTENT: &str = "platform.visiobook.com/content";
+
 /// One of the two places a revision can run in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -85,6 +88,21 @@ pub fn coloured(service: &str, colour: Colour) -> String {
 /// Name of the ConfigMap that holds content of this digest.
 pub fn config(service: &str, digest: &str) -> String {
     format!("{service}-config-{digest}")
+}
+
+/// Name of the Secret with a service's token.
+pub fn service_token(service: &str) -> String {
+    format!("{service}-service-token")
+}
+
+/// Name of the ConfigMap with the public keys that tokens of other services are verified with.
+pub fn service_keys(service: &str) -> String {
+    format!("{service}-service-keys")
+}
+
+/// Name of a copy of registry credentials, by the digest of the original's name.
+pub fn pull_secret(service: &str, digest: &str) -> String {
+    format!("{service}-pull-{digest}")
 }
 
 /// Name of the ControllerRevision that stores a revision.

@@ -32,6 +32,8 @@ const SETS: &[&str] = &[
     "spec.sidecar.routes",
     "spec.sidecar.hosts",
     "spec.sidecar.auth.publicRoutes",
+    "spec.sidecar.serviceTokens.allow",
+    "spec.defaults.copiedPullSecrets",
     "spec.sidecar.cors.origins",
     "spec.sidecar.rateLimit.exemptSubjects",
     "spec.sidecar.corsOrigins",

@@ -8,13 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::KeyRef;
+use super::trust::{ServiceTokens, TrustedCertificates};
 
 /// What the sidecar does for the application: the runtime contract, without a line of its code.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.mode) || self.mode == 'Proxy' || !(has(self.routes) || has(self.auth) || has(self.csrf) || has(self.cors) || has(self.hosts) || has(self.rateLimit) || has(self.compression) || has(self.errors) || has(self.retries) || has(self.breaker))")
-    .message("routes, auth, csrf, cors, hosts, rateLimit, compression, errors, retries and breaker need mode Proxy: in Observe and Off no request passes through the sidecar"))]
-#[x_kube(validation = Rule::new("!has(self.mode) || self.mode != 'Off' || !(has(self.protocol) || has(self.resources) || has(self.logs) || has(self.kpis) || has(self.metricsPath) || has(self.metricsPort) || has(self.healthPath) || has(self.migrations) || has(self.drainSeconds))")
+#[x_kube(validation = Rule::new("!has(self.mode) || self.mode == 'Proxy' || !(has(self.routes) || has(self.auth) || has(self.serviceTokens) || has(self.csrf) || has(self.cors) || has(self.hosts) || has(self.rateLimit) || has(self.compression) || has(self.errors) || has(self.retries) || has(self.breaker))")
+    .message("routes, auth, serviceTokens, csrf, cors, hosts, rateLimit, compression, errors, retries and breaker need mode Proxy: in Observe and Off no request passes through the sidecar"))]
+#[x_kube(validation = Rule::new("!has(self.mode) || self.mode != 'Off' || !(has(self.protocol) || has(self.resources) || has(self.logs) || has(self.kpis) || has(self.metricsPath) || has(self.metricsPort) || has(self.healthPath) || has(self.migrations) || has(self.trustedCertificates) || has(self.drainSeconds))")
     .message("mode Off leaves the sidecar out: take its other fields out too, or choose Proxy or Observe"))]
 #[x_kube(validation = Rule::new("!has(self.csrf) || has(self.csrf.cookie) || (has(self.auth) && has(self.auth.cookie))")
     .message("csrf protects sessions that are kept in a cookie: name it in csrf.cookie or auth.cookie"))]
@@ -36,13 +37,17 @@ pub struct Sidecar {
     /// Who may call. Default: everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Which other services may call. Their tokens are checked where this or auth is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tokens: Option<ServiceTokens>,
     /// Double-submit protection of sessions that are kept in a cookie, by the CSRF_SECRET of spec.secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csrf: Option<Csrf>,
     /// Which web pages may call. Default: what the environment says, else it is left to the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// Host names that are answered, such as `api.visiobook.com` or `*.visiobook.com`. Default: all.
+    /// Host names that are answered, such as `api.visiobook.com` or `*.visiobook.com`, beside the service's own in the
+    /// cluster. Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Requests a minute of one client. Default: 1000 in development, 200 in staging, 100 in production where the
@@ -88,6 +93,9 @@ pub struct Sidecar {
     /// Whether migrations have run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<Migrations>,
+    /// Authorities of one's own that the sidecar trusts when it asks what the service depends on, and auth.jwks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_certificates: Option<TrustedCertificates>,
     /// Seconds that requests under way have when a pod stops. Default: 30. The grace period follows.
     #[schemars(range(min = 1, max = 3600))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -73,7 +73,7 @@ pub struct Pod {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.configMap), has(self.secret), has(self.emptyDir), has(self.persistentVolumeClaim)].filter(x, x).size() == 1")
     .message("a volume has exactly one of configMap, secret, emptyDir and persistentVolumeClaim"))]
-#[x_kube(validation = Rule::new("!(self.name in ['tmp', 'var-cache', 'config', 'sidecar-jwt', 'sidecar-csrf'])").message("the volumes tmp, var-cache, config, sidecar-jwt and sidecar-csrf are the operator's: choose another name"))]
+#[x_kube(validation = Rule::new("!(self.name in ['tmp', 'var-cache', 'config', 'sidecar-jwt', 'sidecar-csrf', 'sidecar-services', 'sidecar-trust', 'service-token'])").message("the volumes tmp, var-cache, config, service-token, sidecar-jwt, sidecar-csrf, sidecar-services and sidecar-trust are the operator's: choose another name"))]
 pub struct Volume {
     /// Its name, for volumeMounts.
     #[schemars(length(min = 1, max = 63))]

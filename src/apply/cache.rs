@@ -122,6 +122,11 @@ impl Cache {
         self.lock().objects.get(&(kind, namespace.to_string(), name.to_string())).cloned()
     }
 
+    /// Every object of a kind.
+    pub fn all(&self, kind: Kind) -> Vec<Arc<Live>> {
+        self.lock().objects.values().filter(|live| live.kind == kind).cloned().collect()
+    }
+
     /// Everything that is a service's, in order of kind and name.
     pub fn owned_by(&self, owner: &Owner) -> Vec<Arc<Live>> {
         let known = self.lock();

@@ -113,9 +113,9 @@ pub async fn foresee(
             None => governed(client, &owner.namespace).await?,
         },
         replicas_applied_by: None,
-        sidecar_image: operator.image.clone(),
-        operator_namespace: operator.namespace.clone(),
+        operator: operator.clone(),
         missing_kinds,
+        ..Surroundings::default()
     };
     let mut service = wanted.clone();
     service.status = live.as_ref().and_then(|live| live.status.clone());

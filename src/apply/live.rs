@@ -59,6 +59,12 @@ impl Live {
         let terminating = meta.deletion_timestamp.is_some();
         let mut value = serde_json::to_value(&object).unwrap_or_default();
         difference::trim(&mut value, names::MANAGER);
+        if kind == Kind::Secret
+            && let Some(members) = value.as_object_mut()
+        {
+            // No value is kept, whoever showed it.
+            members.retain(|name, _| ["apiVersion", "kind", "metadata"].contains(&name.as_str()));
+        }
         let json = serde_json::to_vec(&value).unwrap_or_default();
         let pattern = PATTERNS[kind as usize].get_or_init(|| json[..json.len().min(PATTERN)].into());
         let body = compress_prepend_size_with_dict(&json, pattern).into_boxed_slice();

@@ -1,11 +1,14 @@
 //! The only hands on the cluster: what is there is read from here, and what should be there is written from here.
 
 mod cache;
+mod contents;
 mod difference;
 mod environment;
 mod foresee;
+mod key_ring;
 mod live;
 mod observe;
+mod pods;
 mod publish;
 mod secrets;
 mod writer;
@@ -13,11 +16,14 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
+pub use contents::content;
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
 pub use environment::{list_environments, publish_environment, raise_pod_security};
 pub use foresee::{Fate, Foreseen, Foresight, Restart, compare_all, foresee, governed, parted, restart};
+pub use key_ring::KeyRing;
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
+pub use pods::containers;
 pub use publish::{fill_replicas, publish};
 pub use secrets::{DigestKey, SecretIndex, Secrets};
 pub use writer::{Error, Writer, payload, resource};
@@ -113,7 +119,9 @@ async fn apply_group(
         // Its creator did not live to write the general part, so only the first manager holds what that part lists,
         // and must not give it up yet. The creation goes on where it ended.
         let seed = seed(group);
-        if let Difference::Differs(_) = compare(&seed.object, &live.json(), seed.manager) {
+        if let Difference::Differs(_) =
+            compare(&seed.object, &contents::comparable(&live, &seed), seed.manager)
+        {
             live = writer.update(cache, &live, &seed).await?;
         }
         applied.updated.push(key.clone());
@@ -125,7 +133,7 @@ async fn apply_group(
         if cache.settled(&live, planned.manager) == Some((live.resource_version, plan.clone())) {
             continue;
         }
-        match compare(&planned.object, &live.json(), planned.manager) {
+        match compare(&planned.object, &contents::comparable(&live, planned), planned.manager) {
             Difference::Same => cache.settle(&live, planned.manager, plan),
             Difference::Differs(changes) => {
                 differences.insert(index, (plan, changes));
@@ -163,7 +171,9 @@ async fn apply_group(
             continue;
         }
         // At once: whoever removes a field before the next pass is to be told of as well.
-        if compare(&planned.object, &live.json(), planned.manager) == Difference::Same {
+        if compare(&planned.object, &contents::comparable(&live, planned), planned.manager)
+            == Difference::Same
+        {
             cache.settle(&live, planned.manager, plan);
         }
         let drifted: Vec<Drift> = changes

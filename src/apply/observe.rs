@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Cache, Error, Live, Secrets};
+use super::{Cache, Error, Live, Secrets, content};
 use crate::api::VisiobookService;
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
 use crate::check;
-use crate::facts::{DeploymentFact, EnvironmentFact, Facts, MissingKinds, RevisionFact, SecretKey};
+use crate::facts::{
+    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact, SecretFact,
+    SecretKey, Signing,
+};
 use crate::plan::Owner;
 
 /// What the conductor knows of a service's surroundings.
@@ -20,12 +23,14 @@ pub struct Surroundings {
     pub environment: EnvironmentFact,
     /// Who set `spec.replicas` other than by the scale subresource.
     pub replicas_applied_by: Option<String>,
-    /// The operator's own image.
-    pub sidecar_image: String,
-    /// The operator's own namespace.
-    pub operator_namespace: String,
+    /// The operator itself.
+    pub operator: Installation,
     /// Optional kinds that this cluster does not offer.
     pub missing_kinds: MissingKinds,
+    /// What signs tokens of services.
+    pub signing: Option<Signing>,
+    /// The time, in Unix seconds.
+    pub now: i64,
 }
 
 /// See everything that one pass looks at.
@@ -36,9 +41,11 @@ pub async fn observe(
     service: &VisiobookService,
     surroundings: Surroundings,
 ) -> Result<Facts, Error> {
+    let home = surroundings.operator.namespace.clone();
     let facts = see(cache, owner, service, surroundings);
+    let pull_secrets = pull_secrets(secrets, &home, &facts).await?;
     let references = references(service, &facts.revisions, &facts.deployments);
-    Ok(Facts { secrets: secrets.look(&owner.namespace, &references).await?, ..facts })
+    Ok(Facts { secrets: secrets.look(&owner.namespace, &references).await?, pull_secrets, ..facts })
 }
 
 /// What the cache tells: everything but the secrets.
@@ -66,6 +73,11 @@ pub(super) fn see(
         .get(Kind::HorizontalPodAutoscaler, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(owner))
         .and_then(|live| autoscaler_problem(&live.json()));
+    let contents: BTreeMap<String, Content> = owned
+        .iter()
+        .filter(|live| live.kind == Kind::Secret)
+        .filter_map(|live| Some((live.name.clone(), content(&live.json())?)))
+        .collect();
     Facts {
         environment: surroundings.environment,
         secrets: BTreeMap::new(),
@@ -76,9 +88,14 @@ pub(super) fn see(
         replicas_applied_by: surroundings.replicas_applied_by,
         autoscaler_problem,
         service_target,
-        sidecar_image: surroundings.sidecar_image,
-        operator_namespace: surroundings.operator_namespace,
+        sidecar_image: surroundings.operator.image,
+        operator_namespace: surroundings.operator.namespace,
+        cluster_domain: surroundings.operator.cluster_domain,
         missing_kinds: surroundings.missing_kinds,
+        pull_secrets: BTreeMap::new(),
+        contents,
+        signing: surroundings.signing,
+        now: surroundings.now,
     }
 }
 
@@ -97,7 +114,36 @@ pub(super) fn references(
         .filter_map(|key| Some((key["name"].as_str()?.to_string(), key["key"].as_str()?.to_string())));
     let mounted =
         check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
-    asked.chain(running).chain(mounted).collect()
+    let trusted =
+        check::trusted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
+    asked.chain(running).chain(mounted).chain(trusted).collect()
+}
+
+/// Originals of the pull secrets that the environment has copied, or had copied for what runs.
+async fn pull_secrets(
+    secrets: &Secrets,
+    home: &str,
+    facts: &Facts,
+) -> Result<BTreeMap<String, SecretFact>, Error> {
+    let named = match &facts.environment {
+        EnvironmentFact::Governed { spec, .. } => spec.defaults.as_ref(),
+        _ => None,
+    };
+    let named = named.into_iter().flat_map(|defaults| defaults.copied_pull_secrets.iter().cloned());
+    let runs = |revision: &&RevisionFact| {
+        facts.deployments.values().any(|deployment| deployment.revision == revision.hash)
+    };
+    let running = facts
+        .revisions
+        .iter()
+        .filter(runs)
+        .filter_map(|revision| revision.data.pointer("/shape/copiedPullSecrets")?.as_array())
+        .flatten()
+        .filter_map(|name| name.as_str().map(str::to_string));
+    let keys: BTreeSet<SecretKey> =
+        named.chain(running).map(|name| (name, check::PULL_SECRET_KEY.to_string())).collect();
+    let found = secrets.look(home, &keys).await?;
+    Ok(found.into_iter().map(|((name, _), fact)| (name, fact)).collect())
 }
 
 /// The Deployments of a service.

@@ -111,7 +111,7 @@ impl DigestKey {
     }
 }
 
-fn hex(bytes: &[u8], characters: usize) -> String {
+pub(super) fn hex(bytes: &[u8], characters: usize) -> String {
     bytes
         .iter()
         .flat_map(|byte| format!("{byte:02x}").into_bytes())

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Cache, Live, live};
+use super::{Cache, KeyRing, Live, contents, live};
 use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::plan::{Owner, Planned};
@@ -55,6 +55,9 @@ pub enum Error {
         /// Who it belongs to.
         by: String,
     },
+    /// The value of a Secret cannot be made.
+    #[error("the value of a Secret cannot be made: {0}")]
+    Unmade(String),
     /// The API server said no.
     #[error("{what}: {source}")]
     Refused {
@@ -73,6 +76,7 @@ impl Error {
             Error::NotLeader => "NotLeader",
             Error::Conflict { .. } | Error::Exists { .. } => "Conflict",
             Error::Taken { .. } => "NameTaken",
+            Error::Unmade(_) => "ValueMissing",
             Error::Refused { source, .. } => match &**source {
                 kube::Error::Api(status) if status.is_forbidden() => "Forbidden",
                 kube::Error::Api(status) if status.is_invalid() => "Invalid",
@@ -85,7 +89,7 @@ impl Error {
 
     /// Whether trying again soon is likely to help without anybody doing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self.reason(), "Conflict" | "Unreachable" | "NotLeader" | "ApiError")
+        matches!(self.reason(), "Conflict" | "Unreachable" | "NotLeader" | "ApiError" | "ValueMissing")
     }
 
     /// Whether nothing more may be tried in this pass.
@@ -99,12 +103,20 @@ impl Error {
 pub struct Writer {
     client: kube::Client,
     leads: Arc<dyn Fn() -> bool + Send + Sync>,
+    ring: Arc<KeyRing>,
+    /// The operator's own namespace, which pull secrets are copied from.
+    own_namespace: String,
 }
 
 impl Writer {
     /// A hand that writes while `leads` says so.
-    pub fn new(client: kube::Client, leads: Arc<dyn Fn() -> bool + Send + Sync>) -> Writer {
-        Writer { client, leads }
+    pub fn new(
+        client: kube::Client,
+        leads: Arc<dyn Fn() -> bool + Send + Sync>,
+        ring: Arc<KeyRing>,
+        own_namespace: &str,
+    ) -> Writer {
+        Writer { client, leads, ring, own_namespace: own_namespace.into() }
     }
 
     /// The client, once the claim was looked at.
@@ -148,6 +160,9 @@ impl Writer {
         object["metadata"]["resourceVersion"] = Value::from(version);
         if let Some(uid) = uid {
             object["metadata"]["uid"] = Value::from(uid);
+        }
+        if planned.kind == Kind::Secret {
+            contents::fill(&mut object, &self.ring, &self.claimed()?, &self.own_namespace).await?;
         }
         let params = PatchParams {
             field_manager: Some(planned.manager.to_string()),

@@ -18,7 +18,9 @@ pub use isolation::Isolation;
 pub use monitoring::{Monitoring, RUNBOOKS};
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
-pub use secrets::{digest as secrets_digest, hold, mounted, references};
+pub use secrets::{
+    PULL_SECRET_KEY, digest as secrets_digest, hold, hold_pulls, mounted, references, trusted,
+};
 pub use sidecar::built_in as sidecar_resources;
 pub use valid::{Account, Budget, Scaling, Serving, Shape, Valid};
 

@@ -1,6 +1,6 @@
 //! Which rules an environment comes to, and which values a resource comes to under them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
@@ -116,6 +116,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         image: spec.image.clone().unwrap_or_default(),
         image_pull_policy: spec.image_pull_policy,
         image_pull_secrets,
+        copied_pull_secrets: defaults.map(|d| sorted(&d.copied_pull_secrets)).unwrap_or_default(),
         command: spec.command.clone(),
         args: spec.args.clone(),
         port: spec.port,
@@ -147,6 +148,10 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         pod: passed_through(&spec.pod),
     };
     Valid { shape, serving: serving(name, spec, environment) }
+}
+
+fn sorted(names: &[String]) -> Vec<String> {
+    names.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Serving {

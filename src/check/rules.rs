@@ -6,6 +6,7 @@ mod origin;
 mod pod;
 mod resources;
 mod sidecar;
+mod trust;
 mod variables;
 
 pub(super) use variables::wrong_length;
@@ -43,7 +44,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 28] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -69,6 +70,9 @@ const RULES: [Rule; 25] = [
     exposure::ingress,
     exposure::isolation,
     monitoring::monitoring,
+    trust::callers,
+    trust::certificates,
+    trust::copied_pull_secrets,
 ];
 
 /// Every refusal, in order.

@@ -7,6 +7,9 @@ use super::{Refusal, Shape};
 use crate::api::{EnvironmentType, KeyRef, Sidecar};
 use crate::facts::{SecretFact, SecretKey};
 
+/// Key of registry credentials in a Secret of type kubernetes.io/dockerconfigjson.
+pub const PULL_SECRET_KEY: &str = ".dockerconfigjson";
+
 /// Every key of a Secret that the pods of a shape read at their start: a new value replaces them.
 pub fn references(shape: &Shape) -> BTreeSet<SecretKey> {
     shape.secrets.values().map(|key| (key.name.clone(), key.key.clone())).collect()
@@ -15,6 +18,11 @@ pub fn references(shape: &Shape) -> BTreeSet<SecretKey> {
 /// The key of a Secret that is mounted for the sidecar alone, which reads it again: a new value replaces no pod.
 pub fn mounted(sidecar: Option<&Sidecar>) -> Option<&KeyRef> {
     sidecar?.auth.as_ref()?.secret.as_ref()
+}
+
+/// The key of a Secret with the certificates that the sidecar trusts, mounted like a key.
+pub fn trusted(sidecar: Option<&Sidecar>) -> Option<&KeyRef> {
+    sidecar?.trusted_certificates.as_ref()?.secret.as_ref()
 }
 
 /// What holds a shape back; empty if nothing does.
@@ -27,7 +35,9 @@ pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Ref
     // Whatever it is called there, it is what JWT_SECRET is.
     let mounted = mounted(shape.sidecar.as_deref())
         .map(|reference| ("JWT_SECRET", "spec.sidecar.auth.secret".to_string(), reference));
-    for (variable, field, reference) in variables.chain(mounted) {
+    let trusted = trusted(shape.sidecar.as_deref())
+        .map(|reference| ("", "spec.sidecar.trustedCertificates.secret".to_string(), reference));
+    for (variable, field, reference) in variables.chain(mounted).chain(trusted) {
         let told = match secrets.get(&(reference.name.clone(), reference.key.clone())) {
             None | Some(SecretFact::SecretMissing) => Some((
                 "secret-exists",
@@ -55,6 +65,23 @@ pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Ref
         }
     }
     held
+}
+
+/// What holds a shape back of the registry credentials that its environment has copied; empty if nothing does.
+pub fn hold_pulls(shape: &Shape, originals: &BTreeMap<String, SecretFact>) -> Vec<Refusal> {
+    let missing = shape
+        .copied_pull_secrets
+        .iter()
+        .filter(|name| !matches!(originals.get(*name), Some(SecretFact::Present { .. })));
+    missing
+        .map(|name| Refusal {
+            rule: "pull-secret-exists",
+            field: "spec.defaults.copiedPullSecrets".into(),
+            message: format!(
+                "of the environment waits for Secret \"{name}\" of the operator's namespace, with key \"{PULL_SECRET_KEY}\": create it there with `kubectl create secret docker-registry`"
+            ),
+        })
+        .collect()
 }
 
 /// One digest over all the secrets a shape reads; `None` if it reads none, or one is missing.

@@ -42,6 +42,9 @@ pub struct Shape {
     /// Names of the Secrets it is pulled with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<String>,
+    /// Secrets of the operator's namespace of which copies are pulled with, as the environment says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copied_pull_secrets: Vec<String>,
     /// Command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,

@@ -7,6 +7,7 @@ mod convert;
 pub mod crd;
 mod failed;
 mod files;
+mod installation;
 mod operator;
 mod plan;
 pub mod policy;

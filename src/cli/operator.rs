@@ -7,8 +7,12 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
-use crate::operator::{self, Config, NAMESPACE, leader};
+use crate::operator::{self, CLUSTER_DOMAIN, Config, NAMESPACE, leader};
+use crate::rollout::key_ring::Pace;
 use crate::telemetry::{self, LogFormat};
+
+/// Seconds until every pod has read a changed ConfigMap.
+const LONGEST_PROPAGATION: i64 = 600;
 
 /// Arguments of `visiobook operator`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +52,15 @@ pub(super) struct Args {
     /// outside of a cluster that of its release.
     #[arg(long, env = "VISIOBOOK_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = "Work")]
     sidecar_image: Option<String>,
+    /// Seconds for which the token of a service holds. It is made anew after a quarter of them, without a restart.
+    #[arg(long, env = "VISIOBOOK_SERVICE_TOKEN_SECONDS", default_value_t = 345_600, value_parser = clap::value_parser!(u32).range(60..=2_592_000), help_heading = "Keys")]
+    service_token_seconds: u32,
+    /// Seconds for which one key signs the tokens of services. Verifiers have the next one before it does.
+    #[arg(long, env = "VISIOBOOK_SIGNING_KEY_SECONDS", default_value_t = 2_592_000, value_parser = clap::value_parser!(u32).range(60..=31_536_000), help_heading = "Keys")]
+    signing_key_seconds: u32,
+    /// Domain of the cluster's own names, by which services call each other.
+    #[arg(long, env = "VISIOBOOK_CLUSTER_DOMAIN", default_value = CLUSTER_DOMAIN, value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = "Work")]
+    cluster_domain: String,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "VISIOBOOK_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", help_heading = "Telemetry")]
     admin_address: SocketAddr,
@@ -91,6 +104,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         metric_services: args.metric_services,
         observe_only: args.observe_only,
         sidecar_image: args.sidecar_image,
+        cluster_domain: args.cluster_domain,
+        tokens: pace(args.service_token_seconds, args.signing_key_seconds),
         election,
     };
     // Two threads: the work is waiting for the API server.
@@ -107,6 +122,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         tokio::spawn(stop_on_signal(stop.clone()));
         operator::run(config, kubeconfig, stop).await.context("the operator ended")
     })
+}
+
+/// A mounted file follows its ConfigMap within a minute or two; where tokens are short, as in tests, less is waited.
+fn pace(lifetime: u32, period: u32) -> Pace {
+    Pace {
+        period: i64::from(period),
+        lifetime: i64::from(lifetime),
+        propagation: LONGEST_PROPAGATION.min(i64::from(lifetime) / 4),
+    }
 }
 
 async fn stop_on_signal(stop: CancellationToken) {

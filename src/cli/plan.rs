@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::cluster::{Cluster, block_on, explain};
 use super::files::Files;
+use super::installation::Whereabouts;
 use super::{Failed, validate};
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
 use crate::apply::{Fate, Foreseen, Foresight, foresee, parted};
 use crate::facts::{EnvironmentFact, Installation};
 use crate::manifest::{self, Placed};
-use crate::operator::{IMAGE_OF_RELEASE, NAMESPACE};
+use crate::operator::IMAGE_OF_RELEASE;
 
 /// Arguments of `visiobook plan`.
 #[derive(Debug, clap::Args)]
@@ -36,9 +37,8 @@ pub(super) struct Args {
     /// Image of the sidecars of a new revision. Default: that of the operator in the cluster.
     #[arg(long, env = "VISIOBOOK_IMAGE", value_name = "IMAGE")]
     sidecar_image: Option<String>,
-    /// Namespace of the operator.
-    #[arg(long, default_value = NAMESPACE, value_name = "NAMESPACE")]
-    operator_namespace: String,
+    #[command(flatten)]
+    operator: Whereabouts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,11 +77,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
         let image = match &args.sidecar_image {
             Some(image) => image.clone(),
-            None => installed_image(&client, &args.operator_namespace)
+            None => installed_image(&client, &args.operator.operator_namespace)
                 .await
                 .unwrap_or_else(|| IMAGE_OF_RELEASE.into()),
         };
-        let operator = Installation { image, namespace: args.operator_namespace.clone() };
+        let operator = args.operator.of(image);
         let mut outlook = Outlook::default();
         for placed in &gathered.environments {
             outlook.environments.push(reach(&client, placed, &operator).await?);

@@ -3,9 +3,10 @@
 use clap::builder::NonEmptyStringValueParser;
 
 use super::files::{self, Files, Format};
+use super::installation::Whereabouts;
 use super::{Failed, validate};
-use crate::facts::{EnvironmentFact, Installation};
-use crate::operator::{IMAGE_OF_RELEASE, NAMESPACE};
+use crate::facts::EnvironmentFact;
+use crate::operator::IMAGE_OF_RELEASE;
 use crate::{manifest, plan};
 
 /// Arguments of `visiobook render`.
@@ -22,9 +23,8 @@ pub(super) struct Args {
     /// Image of the sidecars, where the environment names no other.
     #[arg(long, env = "VISIOBOOK_IMAGE", default_value = IMAGE_OF_RELEASE, value_parser = NonEmptyStringValueParser::new(), value_name = "IMAGE")]
     sidecar_image: String,
-    /// Namespace of the operator, which the policies of the network name.
-    #[arg(long, default_value = NAMESPACE, value_name = "NAMESPACE")]
-    operator_namespace: String,
+    #[command(flatten)]
+    operator: Whereabouts,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -33,8 +33,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if gathered.services.is_empty() {
         return Err(Failed::usage("the files hold no VisiobookService").into());
     }
-    let operator =
-        Installation { image: args.sidecar_image.clone(), namespace: args.operator_namespace.clone() };
+    let operator = args.operator.of(args.sidecar_image.clone());
     let (mut objects, mut findings) = (Vec::new(), Vec::new());
     for placed in &gathered.services {
         let (service, found) = manifest::examine(placed);

@@ -1,11 +1,16 @@
 //! `visiobook sidecar`: settings and signals around the data plane.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
 use crate::contract;
 use crate::sidecar::{run, settings};
+
+/// Where a kubelet takes the last words of a container from.
+const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// Arguments of `visiobook sidecar`.
 #[derive(Debug, clap::Args)]
@@ -38,9 +43,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             runtime.block_on(crate::sidecar::drain::ask(port)).map_err(Into::into)
         }
         None => {
-            let settings = read(args.settings)?;
-            runtime.block_on(run::run(settings, super::stopped())).context("the sidecar ended")
+            let outcome = read(args.settings)
+                .and_then(|settings| Ok(runtime.block_on(run::run(settings, super::stopped()))?));
+            if let Err(error) = &outcome {
+                leave_word(&format!("{error:#}"));
+            }
+            outcome.context("the sidecar ended")
         }
+    }
+}
+
+/// Leave what went wrong where the kubelet looks for it, so that it shows in the status of the pod.
+fn leave_word(text: &str) {
+    // Outside of a container there is no such file, and none is made.
+    if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG) {
+        let _ = file.write_all(text.as_bytes());
     }
 }
 

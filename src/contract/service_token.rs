@@ -1,4 +1,7 @@
 //! Tokens by which services know each other (B22, D79): what the operator mints, and a sidecar verifies.
+//!
+//! They are signed with a private key that the operator alone holds (ES256). Who verifies them has its public half, and
+//! with that nobody can mint.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
@@ -9,29 +12,47 @@ pub const AUDIENCE: &str = "visiobook-services";
 pub const SUBJECT_PREFIX: &str = "service/";
 /// Role of a caller with such a token.
 pub const ROLE: &str = "service";
+/// Variable with the token as it was when the container started (D79).
+pub const VARIABLE: &str = "SERVICE_TOKEN";
+/// Variable that names the file with the token as it is now.
+pub const FILE_VARIABLE: &str = "SERVICE_TOKEN_FILE";
+/// Folder in which the application finds its token.
+pub const FOLDER: &str = "/var/run/visiobook/service-token";
+/// Name of that file, and the key of the Secret it comes from.
+pub const FILE: &str = "token";
+
+/// What a token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// Namespace of the caller.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Services that it says it calls, as `<namespace>/<name>`.
+    pub calls: &'a [String],
+    /// Since when it holds, in Unix seconds.
+    pub issued: u64,
+    /// Until when it holds, in Unix seconds.
+    pub expires: u64,
+}
 
 #[derive(Serialize)]
-struct Claims {
+struct Claims<'a> {
     sub: String,
     aud: &'static str,
     iat: u64,
     exp: u64,
+    calls: &'a [String],
 }
 
-/// A token of the service `name`, signed with the key `kid`; `now` in Unix time, `lifetime` in seconds.
+/// A token that says `grant`, signed with the private key `kid`, a P-256 key as PEM (PKCS #8).
 ///
-/// Fails only where the signature does.
-pub fn mint(
-    key: &[u8],
-    kid: &str,
-    namespace: &str,
-    name: &str,
-    now: u64,
-    lifetime: u64,
-) -> Result<String, jsonwebtoken::errors::Error> {
-    let mut header = Header::new(Algorithm::HS256);
+/// Fails only where the key is none.
+pub fn mint(key: &str, kid: &str, grant: &Grant<'_>) -> Result<String, jsonwebtoken::errors::Error> {
+    let mut header = Header::new(Algorithm::ES256);
     header.kid = Some(kid.into());
+    let Grant { namespace, name, calls, issued, expires } = *grant;
     let sub = format!("{SUBJECT_PREFIX}{namespace}/{name}");
-    let claims = Claims { sub, aud: AUDIENCE, iat: now, exp: now.saturating_add(lifetime) };
-    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(key))
+    let claims = Claims { sub, aud: AUDIENCE, iat: issued, exp: expires, calls };
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_pem(key.as_bytes())?)
 }

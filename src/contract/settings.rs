@@ -105,6 +105,10 @@ pub struct Settings {
     /// Business KPIs: name in the answer to the application's metric (E36-E40).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kpis: BTreeMap<String, String>,
+    /// File with PEM certificates of authorities that checks and the fetch of key sets trust beside the public ones. Read
+    /// again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_certificates: Option<String>,
     /// Stopping without losing a request.
     #[serde(default)]
     pub drain: Drain,
@@ -291,14 +295,17 @@ pub struct Csrf {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceTokens {
-    /// Folder with the keys they are verified with: public keys or secrets, one a file, named by `kid`.
+    /// Folder with the public keys they are verified with, PEM, one a file, named by `kid`.
     pub keys_folder: String,
-    /// Namespace of the services that may call; none: that of any key in the folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Services that may call, as `<name>` or `<namespace>/<name>`; none: every service of the namespace.
+    /// The service's own namespace. Services of others may call only where `allow` names them.
+    pub namespace: String,
+    /// Services that may call, as `<name>` or `<namespace>/<name>`, beside those of its namespace whose token says that
+    /// they call this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
+    /// Whether nobody may call without a token, where there are no users either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
 }
 
 /// When the application is left alone for a while (G26): connection failures and time-outs count, answers do not.

@@ -17,8 +17,8 @@ use super::observing::Observing;
 use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookService};
-use crate::apply::{Cache, Secrets, Surroundings, Writer};
-use crate::facts::{EnvironmentFact, Installation, Missing, MissingKinds};
+use crate::apply::{Cache, KeyRing, Secrets, Surroundings, Writer};
+use crate::facts::{ContainerFact, EnvironmentFact, Installation, Missing, MissingKinds};
 use crate::telemetry::Metrics;
 
 /// A service as it is watched: one that cannot be read does not stop the watch.
@@ -57,11 +57,15 @@ pub(super) struct Context {
     pub(super) backoff: Backoff,
     /// Set where nothing is written, and what would be is told.
     pub(super) observing: Option<Observing>,
+    /// What signs tokens of services.
+    pub(super) ring: Arc<KeyRing>,
     operator: Installation,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
     written: Mutex<HashMap<String, Arc<VisiobookService>>>,
+    /// When the pods of a service that is not ready were looked at last, and what was seen.
+    looks: Mutex<HashMap<String, (Instant, Vec<ContainerFact>)>>,
     /// Since when a service has a status that may wait.
     held_back: Mutex<HashMap<String, Instant>>,
     replicas_applied_by: RwLock<HashMap<String, String>>,
@@ -78,6 +82,7 @@ impl Context {
         secrets: Secrets,
         recorder: Recorder,
         metrics: Arc<Metrics>,
+        ring: Arc<KeyRing>,
         operator: Installation,
         observing: Option<Observing>,
     ) -> Context {
@@ -89,10 +94,12 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             observing,
+            ring,
             operator,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
+            looks: Mutex::default(),
             held_back: Mutex::default(),
             replicas_applied_by: RwLock::default(),
             environments: RwLock::default(),
@@ -169,6 +176,20 @@ impl Context {
         version(watched) <= ours
     }
 
+    /// The pods of a service were looked at, or there is nothing to look for any more.
+    pub(super) fn looked(&self, uid: &str, seen: Option<Vec<ContainerFact>>) {
+        let mut looks = lock(&self.looks);
+        match seen {
+            Some(containers) => drop(looks.insert(uid.to_string(), (Instant::now(), containers))),
+            None => drop(looks.remove(uid)),
+        }
+    }
+
+    /// How long ago that was, and what was seen.
+    pub(super) fn last_look(&self, uid: &str) -> Option<(Duration, Vec<ContainerFact>)> {
+        lock(&self.looks).get(uid).map(|(at, containers)| (at.elapsed(), containers.clone()))
+    }
+
     /// How long a status that says nothing pressing still has to wait, if at all.
     pub(super) fn hold_back(&self, uid: &str, gap: Duration) -> Option<Duration> {
         let since = *lock(&self.held_back).entry(uid.to_string()).or_insert_with(Instant::now);
@@ -194,6 +215,7 @@ impl Context {
         let uid = service.uid().unwrap_or_default();
         lock(&self.written).remove(&uid);
         self.nothing_held_back(&uid);
+        self.looked(&uid, None);
         self.note_replicas(&uid, None);
         self.governance.forget(&uid);
         self.trigger_governance(&service.namespace().unwrap_or_default());
@@ -217,9 +239,10 @@ impl Context {
         Some(Surroundings {
             environment,
             replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
-            sidecar_image: self.operator.image.clone(),
-            operator_namespace: self.operator.namespace.clone(),
+            operator: self.operator.clone(),
             missing_kinds: self.missing_kinds.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            signing: self.ring.signing(),
+            now: jiff::Timestamp::now().as_second(),
         })
     }
 
@@ -241,6 +264,35 @@ impl Context {
             Some(missing) => tracing::info!(kind, ?missing, "a kind that may be missing is not there"),
         }
         self.trigger_where(|_| true);
+    }
+
+    /// Have the services looked at whose environment copies a Secret of the operator's own namespace.
+    pub(super) fn see_own_secret(&self, namespace: &str, name: &str) {
+        if namespace != self.operator.namespace {
+            return;
+        }
+        let copying: HashSet<String> = {
+            let environments = self.environments.read().unwrap_or_else(PoisonError::into_inner);
+            let copies = |spec: &VisiobookEnvironmentSpec| {
+                let defaults = spec.defaults.as_ref();
+                defaults
+                    .is_some_and(|defaults| defaults.copied_pull_secrets.iter().any(|copied| copied == name))
+            };
+            environments.iter().filter(|(_, spec)| copies(spec)).map(|(name, _)| name.clone()).collect()
+        };
+        if copying.is_empty() {
+            return;
+        }
+        let governed: HashSet<String> = {
+            let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+            let is_governed = |place: &Place| {
+                place.environment.as_ref().is_some_and(|environment| copying.contains(environment))
+            };
+            namespaces.iter().filter(|(_, place)| is_governed(place)).map(|(name, _)| name.clone()).collect()
+        };
+        self.trigger_where(|service| {
+            service.namespace().is_some_and(|namespace| governed.contains(&namespace))
+        });
     }
 
     /// An environment was seen, or is gone.

@@ -4,15 +4,19 @@ mod backoff;
 mod context;
 mod governance;
 mod image;
+mod key_ring;
 mod kinds;
 pub mod leader;
 mod observing;
 mod reconcile;
 mod replicas;
+mod unready;
 mod watches;
 
 pub use image::OF_RELEASE as IMAGE_OF_RELEASE;
 
+/// Domain of a cluster's own names unless somebody says otherwise.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Where it is installed unless somebody says otherwise.
 pub const NAMESPACE: &str = "visiobook-system";
 
@@ -26,8 +30,9 @@ use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerE
 use kube::runtime::events::{Recorder, Reporter};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Cache, DigestKey, SecretIndex, Secrets, Writer};
+use crate::apply::{Cache, DigestKey, KeyRing, SecretIndex, Secrets, Writer};
 use crate::facts::Installation;
+use crate::rollout::key_ring::Pace;
 use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls};
 use context::{Context, Lane};
 use kube::Client;
@@ -48,6 +53,10 @@ pub struct Config {
     pub metric_services: usize,
     /// Whether it only tells what it would do: nothing is written, and no lease is taken.
     pub observe_only: bool,
+    /// Domain of the cluster's own names, such as cluster.local.
+    pub cluster_domain: String,
+    /// How long tokens of services hold, and the keys that sign them are used.
+    pub tokens: Pace,
     /// Image of sidecars; `None` for that of the pod the operator runs in.
     pub sidecar_image: Option<String>,
     /// The election it takes part in; it names the operator's own namespace and its identity.
@@ -69,6 +78,9 @@ pub enum Error {
     /// The digest key cannot be read or made.
     #[error("the Secret that keys the digests of secrets cannot be read or made: {0}")]
     DigestKey(#[source] Box<kube::Error>),
+    /// The keys that tokens of services are signed with cannot be read or made.
+    #[error("the Secret with the keys that sign tokens of services cannot be read or made: {0}")]
+    SigningKeys(#[source] Box<kube::Error>),
     /// The operator's own pod cannot be read.
     #[error(
         "cannot read the operator's own pod, whose image the sidecars run: grant get on pods, or set VISIOBOOK_IMAGE: {0}"
@@ -128,13 +140,20 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         controller: "visiobook-operator".into(),
         instance: Some(config.election.identity.clone()),
     };
+    let ring = Arc::new(KeyRing::new(client.clone(), &config.election.namespace, config.tokens.lifetime));
+    let operator = Installation {
+        image: sidecar_image,
+        namespace: config.election.namespace.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+    };
     let context = Arc::new(Context::new(
-        Writer::new(client.clone(), leads),
+        Writer::new(client.clone(), leads, ring.clone(), &operator.namespace),
         cache.clone(),
         Secrets::new(client.clone(), key, index.clone()),
         Recorder::new(client.clone(), reporter),
         metrics.clone(),
-        Installation { image: sidecar_image, namespace: config.election.namespace.clone() },
+        ring,
+        operator,
         config.observe_only.then(|| observing::Observing::new(client.clone())),
     ));
     let watching = watches::start(&client, &config, &context, &index, &stop);
@@ -142,7 +161,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
     let outcome = tokio::select! {
         lost = &mut election => Err(Error::Lease(ended(lost))),
         served = serving => Err(Error::Admin(ended(served))),
-        () = lead(&config, context, client, fence, watching, caches, stop.clone()) => Ok(()),
+        done = lead(&config, context, client, fence, watching, caches, stop.clone()) => done,
     };
     stop.cancel();
     end.cancel();
@@ -162,19 +181,24 @@ async fn lead(
     watching: Watching,
     caches: Latch,
     stop: CancellationToken,
-) {
+) -> Result<(), Error> {
     tokio::select! {
         () = watching.synced() => caches.open(),
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => return Ok(()),
     }
     tracing::info!("caches are filled; waiting for the lease");
     tokio::select! {
         () = fence.acquired() => context.metrics.set_leader(!config.observe_only),
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => return Ok(()),
     }
-    match config.observe_only {
-        true => tracing::info!("observing only: nothing is written"),
-        false => tracing::info!(identity = config.election.identity, "leading"),
+    if config.observe_only {
+        tracing::info!("observing only: nothing is written");
+    } else {
+        // After the claim: whoever led before may have changed the keys until then.
+        keep_asking("signing keys", &stop, || key_ring::begin(&context, &config.tokens))
+            .await
+            .map_err(Error::SigningKeys)?;
+        tracing::info!(identity = config.election.identity, "leading");
     }
     let mut lanes = Vec::new();
     let mut controllers = Vec::new();
@@ -204,13 +228,21 @@ async fn lead(
     }
     context.lead(lanes);
     let whole = config.namespaces.is_empty();
-    let governing = async {
-        // What stands around services is not foretold: it restarts nothing.
-        if !config.observe_only {
-            governance::govern(context, config.election.namespace.clone(), whole, stop).await;
+    let around = async {
+        // Of what stands around services nothing is foretold: it restarts nothing.
+        if config.observe_only {
+            std::future::pending().await
         }
+        tokio::join!(
+            governance::govern(context.clone(), config.election.namespace.clone(), whole, stop),
+            key_ring::keep(&context, &config.tokens),
+        );
     };
-    tokio::join!(futures::future::join_all(controllers), governing);
+    tokio::select! {
+        _ = futures::future::join_all(controllers) => {}
+        () = around => {}
+    }
+    Ok(())
 }
 
 /// Ask the API server until it answers, for a while.

@@ -10,6 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::context::{Context, Guarded};
+use super::unready;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
 use crate::apply::{self, Error};
 use crate::facts::{Applied, Failure};
@@ -144,6 +145,8 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
 
     let failure = result.err().map(|error| failure(&error));
     let deployments = apply::deployments(&context.cache, &owner); // reads the cache again: what was just written counts
+    let serving = deployments.get(&decision.colour);
+    let looked = unready::look(context, &owner, decision.colour, serving, &previous).await; // reads, now and then
     let pass = Pass {
         name: &owner.name,
         generation: written.meta().generation.unwrap_or(0),
@@ -152,7 +155,8 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         plan: &plan,
         applied: &applied,
         failure: failure.as_ref(),
-        serving: deployments.get(&decision.colour),
+        serving,
+        unready: &looked.containers,
         replicas,
         previous: &previous,
     };
@@ -160,6 +164,9 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     note(context, &owner, &decision, &applied, failure.as_ref());
     context.note_verdict(service, verdict.as_ref().err().map(|refusals| status::tell(refusals)));
     let again = tell(&written, context, &previous, report).await?; // writes
+    let due =
+        plan.wake_at.map(|at| Duration::from_secs((at - Timestamp::now().as_second()).max(1).unsigned_abs()));
+    let again = [due, looked.again].into_iter().flatten().fold(again, Duration::min);
     let outcome = match (&failure, &verdict) {
         (Some(_), _) => Outcome::Error,
         (None, Err(_)) => Outcome::Refused,

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use kube::api::{Api, DynamicObject, PartialObjectMeta};
+use kube::api::{Api, DynamicObject, PartialObjectMeta, TypeMeta};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -68,11 +69,14 @@ pub(super) fn start(
         watching.push(receiver);
     };
     for scope in scopes(config) {
-        let always = Kind::ALL.into_iter().filter(|kind| !kind.is_optional());
+        // Of Secrets the one watch of all metadata tells.
+        let always = Kind::ALL.into_iter().filter(|kind| !kind.is_optional() && *kind != Kind::Secret);
         for kind in always.chain(Kind::GOVERNANCE) {
             let (client, context, scope) = (client.clone(), context.clone(), scope.clone());
             run(Box::new(move |synced| Box::pin(children(client, kind, scope, context, synced))));
         }
+    }
+    for scope in secret_scopes(config) {
         let (client, context, index) = (client.clone(), context.clone(), index.clone());
         run(Box::new(move |synced| Box::pin(secrets(client, scope, context, index, synced))));
     }
@@ -130,6 +134,16 @@ pub(super) fn scopes(config: &Config) -> Vec<Scope> {
     } else {
         config.namespaces.iter().cloned().map(Some).collect()
     }
+}
+
+/// Those, and the operator's own, whose pull secrets are copied.
+fn secret_scopes(config: &Config) -> Vec<Option<String>> {
+    let own = Some(config.election.namespace.clone());
+    let mut scopes = scopes(config);
+    if !scopes.contains(&None) && !scopes.contains(&own) {
+        scopes.push(own);
+    }
+    scopes
 }
 
 fn api<K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>>(
@@ -251,14 +265,45 @@ async fn secrets(
     let concern = |namespace: &str, name: &str| {
         context.trigger_where(|service| {
             let mounted = check::mounted(service.spec.sidecar.as_ref());
+            let trusted = check::trusted(service.spec.sidecar.as_ref());
             service.namespace().as_deref() == Some(namespace)
-                && service.spec.secrets.values().chain(mounted).any(|reference| reference.name == name)
+                && service
+                    .spec
+                    .secrets
+                    .values()
+                    .chain(mounted)
+                    .chain(trusted)
+                    .any(|reference| reference.name == name)
         });
+        context.see_own_secret(namespace, name);
+    };
+    // Those that are ours are children too.
+    let child = |secret: &PartialObjectMeta<Secret>, gone: bool| {
+        let is_ours = secret.labels().get(names::MANAGED_BY).is_some_and(|by| by == names::MANAGED_BY_VALUE);
+        let was_ours = context
+            .cache
+            .get(Kind::Secret, &secret.namespace().unwrap_or_default(), &secret.name_any())
+            .is_some();
+        if !is_ours && !was_ours {
+            return Seen::Known;
+        }
+        let (metadata, types) = (secret.metadata.clone(), Some(TypeMeta::resource::<Secret>()));
+        let live = Live::keep(Kind::Secret, DynamicObject { types, metadata, data: Value::Null });
+        if is_ours && !gone { context.cache.see(live).0 } else { context.cache.forget(&live, true) }
+    };
+    let tell = |seen: Seen| {
+        if let Seen::News(Some((namespace, name))) = seen {
+            context.trigger(&namespace, &name);
+        }
     };
     let mut listed = BTreeSet::new();
     each(events(api, ""), "Secret", |event| match event {
-        watcher::Event::Init => listed.clear(),
+        watcher::Event::Init => {
+            listed.clear();
+            context.cache.begin_list(Kind::Secret, &scope);
+        }
         watcher::Event::InitApply(secret) | watcher::Event::Apply(secret) => {
+            tell(child(&secret, false));
             let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
             let version = secret.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
             listed.insert((namespace.clone(), name.clone()));
@@ -271,10 +316,14 @@ async fn secrets(
             for (namespace, name) in index.keep_only(&listed, within) {
                 concern(&namespace, &name);
             }
+            for (namespace, name) in context.cache.end_list(Kind::Secret, &scope) {
+                context.trigger(&namespace, &name);
+            }
             listed.clear();
             synced.send_replace(true);
         }
         watcher::Event::Delete(secret) => {
+            tell(child(&secret, true));
             let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
             index.forget(&namespace, &name);
             concern(&namespace, &name);

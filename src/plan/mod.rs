@@ -14,7 +14,9 @@ mod ingress;
 mod isolation;
 pub mod monitoring;
 mod preview;
+mod pull_secret;
 mod service;
+mod service_token;
 mod sidecar;
 mod template;
 mod variables;
@@ -29,7 +31,7 @@ use serde_json::{Value, json};
 use crate::api::kinds::Kind;
 use crate::api::{GROUP, names};
 use crate::check::{Serving, Shape};
-use crate::facts::{EnvironmentFact, Facts, MissingKinds};
+use crate::facts::{Content, DeploymentFact, EnvironmentFact, Facts, MissingKinds};
 use crate::rollout::{Decision, Stored, Wanted};
 
 pub use environment::{govern, governor};
@@ -56,6 +58,8 @@ pub struct Plan {
     pub keep_kinds: BTreeSet<Kind>,
     /// Kinds that were planned and left out, for this cluster does not offer them.
     pub left_out: BTreeSet<Kind>,
+    /// When it may come out differently though nothing has changed, in Unix seconds.
+    pub wake_at: Option<i64>,
 }
 
 /// An object as it should be.
@@ -82,6 +86,7 @@ struct Site<'a> {
 pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -> Plan {
     let site = Site { owner, decision, replicas };
     let mut plan = Plan::default();
+    let mut pulled = Vec::new();
     let (revision, serving) = (decision.revision.as_ref(), decision.serving.as_ref());
     if let Some(serving) = serving {
         plan.objects.extend(account::build(&site, serving));
@@ -89,6 +94,11 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     if let Some(revision) = revision {
         let rendered = render(owner, revision, facts);
         plan.objects.push(config::build(&site, &rendered));
+        let (tokens, wake_at) = service_token::build(&site, &revision.shape, &rendered.template, facts);
+        let (copies, kept) = pull_secret::build(&site, &revision.shape, facts);
+        plan.objects.extend(tokens.into_iter().chain(copies));
+        plan.wake_at = wake_at;
+        pulled = kept;
         plan.objects.push(history::build(&site, revision, &rendered, serving));
         if let Some(serving) = serving {
             plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
@@ -105,6 +115,12 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         }
     }
     (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
+    plan.keep.extend(pulled);
+    // Pods of another revision may still mount what this one does without.
+    if revision.is_none() || facts.signing.is_none() || !has_settled(&site, facts) {
+        plan.keep_kinds.insert(Kind::Secret);
+        plan.keep.insert((Kind::ConfigMap, names::service_keys(&owner.name)));
+    }
     if serving.is_none() || revision.is_none() {
         // Nothing is known of what should stand around the pods: nothing of it is taken away either.
         plan.keep.extend(
@@ -150,7 +166,7 @@ fn render(owner: &Owner, revision: &Wanted, facts: &Facts) -> Stored {
     revision.stored.clone().unwrap_or_else(|| {
         let shape: &Shape = &revision.shape;
         let config = config::content(shape);
-        let template = template::render(&owner.name, shape, &config, sidecar_image(facts));
+        let template = template::render(owner, shape, &config, facts);
         Stored::new(shape.clone(), template, config, revision.number)
     })
 }
@@ -199,6 +215,27 @@ pub fn merge(under: &mut Value, over: Value) {
         }
         (under, over) => *under = over,
     }
+}
+
+/// A Secret of ours with one key. The value is put in by the hand that writes it; what stands here only keeps its place.
+fn secret(site: &Site<'_>, name: String, type_: &str, key: &str, content: &Content) -> Planned {
+    let place = match content {
+        Content::ServiceToken(_) => "",
+        // `{}`: the API server takes no other text for credentials.
+        Content::PullSecret { .. } => "e30=",
+    };
+    let content = serde_json::to_string(content).unwrap_or_default();
+    let body = json!({
+        "metadata": { "annotations": { names::CONTENT: content } },
+        "type": type_,
+        "data": { key: place },
+    });
+    Planned::new(site, Kind::Secret, name, body)
+}
+
+/// Whether all pods of the colour are those that it wants.
+fn has_settled(site: &Site<'_>, facts: &Facts) -> bool {
+    facts.deployments.get(&site.decision.colour).is_none_or(DeploymentFact::is_settled)
 }
 
 /// Labels that select the pods of a colour: unchangeable once a Deployment exists.

@@ -27,6 +27,7 @@ pub fn preview(
         secrets: references.chain(mounted).map(there).collect(),
         sidecar_image: operator.image.clone(),
         operator_namespace: operator.namespace.clone(),
+        cluster_domain: operator.cluster_domain.clone(),
         ..Facts::default()
     };
     let mut decision = rollout::step(&Ok(valid), &facts);

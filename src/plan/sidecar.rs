@@ -3,11 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::template::{self, named_port};
-use super::variables;
-use crate::api::{EnvironmentType, KeyRef, LogLevel, Migrations, Protocol, Sidecar, SidecarMode};
+use super::{Owner, service_token, variables};
+use crate::api::{
+    EnvironmentType, KeyRef, LogLevel, Migrations, Protocol, Sidecar, SidecarMode, TrustedCertificates,
+};
 use crate::check::{Shape, image, sidecar_resources};
 use crate::contract::settings::{self, Settings};
 use crate::contract::{self, METRICS_PORT, SETTINGS_VARIABLE, SIDECAR_PORT};
+use crate::facts::Facts;
 
 /// Seconds until endpoints that are gone are gone everywhere: the application goes on serving as long.
 const PROPAGATION_SECONDS: i64 = 5;
@@ -17,10 +20,14 @@ const STOP_SECONDS: i64 = 10;
 const KEYS: [(&str, &str); 2] =
     [("sidecar-jwt", "/etc/visiobook/keys/jwt"), ("sidecar-csrf", "/etc/visiobook/keys/csrf")];
 
+/// Where the certificates of authorities are mounted.
+const TRUST: (&str, &str) = ("sidecar-trust", "/etc/visiobook/trust");
+const TRUST_FILE: &str = "ca.pem";
+
 /// The native sidecar: it starts before the application and stops after it. It has no probe of its own: the
 /// application's ask it, and one that held up the start would keep the application from ever answering.
-pub(super) fn container(service: &str, shape: &Shape, image: &str, environment: &[Value]) -> Value {
-    let settings = settings(service, shape);
+pub(super) fn container(owner: &Owner, shape: &Shape, facts: &Facts, environment: &[Value]) -> Value {
+    let settings = settings(owner, shape, &facts.cluster_domain);
     let wanted = |variable: &Value| {
         settings.dependencies.iter().any(|dependency| *variable == dependency.variable)
             || (*variable == "DB_SSL_MODE" && variables::says(shape, "DATABASE_URL"))
@@ -35,7 +42,7 @@ pub(super) fn container(service: &str, shape: &Shape, image: &str, environment: 
         sidecar_resources(shape.sidecar.as_ref().and_then(|sidecar| sidecar.resources.as_ref()));
     let mut container = json!({
         "name": "sidecar",
-        "image": image,
+        "image": super::sidecar_image(facts),
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
         "args": ["sidecar"],
@@ -53,10 +60,12 @@ pub(super) fn container(service: &str, shape: &Shape, image: &str, environment: 
         },
     });
     let keys = KEYS.into_iter().zip([shape.token_key(), csrf_key(shape)]);
+    let mounted = keys.filter_map(|(mount, key)| key.map(|_| mount)).chain(trusted(shape).map(|_| TRUST));
     // The application's, of whose disk the sidecar tells what is left (E15).
     container["volumeMounts"] = std::iter::once(("tmp", "/tmp"))
-        .chain(keys.filter_map(|(mount, key)| key.map(|_| mount)))
+        .chain(mounted)
         .map(|(name, path)| json!({ "name": name, "mountPath": path, "readOnly": true }))
+        .chain(service_token::keys_mount(shape))
         .collect();
     container
 }
@@ -89,7 +98,22 @@ pub(super) fn volumes(shape: &Shape) -> Vec<Value> {
         volume(jwt, vec![source(key, &key.key, "current", false), previous])
     });
     let sessions = csrf_key(shape).map(|key| volume(csrf, vec![source(key, &key.key, "secret", false)]));
-    tokens.into_iter().chain(sessions).collect()
+    let trust = trusted(shape).map(|trusted| match &trusted.config_map {
+        Some(key) => {
+            let items = json!([{ "key": key.key, "path": TRUST_FILE }]);
+            json!({ "name": TRUST.0, "configMap": { "name": key.name, "items": items, "defaultMode": 0o444 } })
+        }
+        None => volume(
+            TRUST.0,
+            trusted.secret.iter().map(|key| source(key, &key.key, TRUST_FILE, false)).collect(),
+        ),
+    });
+    tokens.into_iter().chain(sessions).chain(trust).collect()
+}
+
+/// Certificates of authorities of one's own.
+fn trusted(shape: &Shape) -> Option<&TrustedCertificates> {
+    shape.sidecar.as_ref()?.trusted_certificates.as_ref()
 }
 
 /// The key of tokens that is the sidecar's alone.
@@ -131,12 +155,13 @@ fn drain_seconds(shape: &Shape) -> i64 {
 }
 
 /// Everything the sidecar is told.
-fn settings(service: &str, shape: &Shape) -> Settings {
+fn settings(owner: &Owner, shape: &Shape, domain: &str) -> Settings {
     let default = Sidecar::default();
     let said = shape.sidecar.as_deref().unwrap_or(&default);
     let production = shape.environment == EnvironmentType::Production;
     let proxies = shape.mode() == SidecarMode::Proxy;
-    let mut settings = Settings { service_version: image::version(&shape.image), ..Settings::new(service) };
+    let mut settings =
+        Settings { service_version: image::version(&shape.image), ..Settings::new(&owner.name) };
     settings.environment = match shape.environment {
         EnvironmentType::Development => settings::Environment::Development,
         EnvironmentType::Staging => settings::Environment::Staging,
@@ -176,14 +201,22 @@ fn settings(service: &str, shape: &Shape) -> Settings {
         propagation_seconds: propagation_seconds(shape) as f64,
         requests_seconds: requests_seconds(shape) as f64,
     };
+    settings.trusted_certificates = trusted(shape).map(|_| format!("{}/{TRUST_FILE}", TRUST.1));
     if !proxies {
         return settings;
     }
+    let callers = said.service_tokens.clone().unwrap_or_default();
+    settings.service_tokens = service_token::verifies(shape).then(|| settings::ServiceTokens {
+        keys_folder: service_token::KEYS_FOLDER.to_string(),
+        namespace: owner.namespace.clone(),
+        allow: callers.allow,
+        required: callers.required,
+    });
     settings.routes = said.routes.clone();
     settings.rate_limit = rate_limit(said, shape);
     settings.trusted_proxies = shape.trusted_proxies.iter().filter_map(|range| range.parse().ok()).collect();
     settings.cors_origins = said.cors.as_ref().map(|cors| cors.origins.clone()).unwrap_or_default();
-    settings.hosts = said.hosts.clone();
+    settings.hosts = hosts(owner, said, domain);
     settings.auth = said.auth.as_ref().map(|auth| settings::Auth {
         keys_folder: shape.token_key().map(|_| KEYS[0].1.to_string()),
         jwks: auth.jwks.clone(),
@@ -212,6 +245,24 @@ fn settings(service: &str, shape: &Shape) -> Settings {
         settings.breaker.open_seconds = breaker.open_seconds.map_or(settings.breaker.open_seconds, f64::from);
     }
     settings
+}
+
+/// The names that are said, and where any are, those by which other services call this one.
+fn hosts(owner: &Owner, said: &Sidecar, domain: &str) -> Vec<String> {
+    if said.hosts.is_empty() {
+        return Vec::new();
+    }
+    let Owner { name, namespace, .. } = owner;
+    let own = [
+        "".to_string(),
+        format!(".{namespace}"),
+        format!(".{namespace}.svc"),
+        format!(".{namespace}.svc.{domain}"),
+    ];
+    let mut hosts = said.hosts.clone();
+    hosts.extend(own.iter().map(|rest| format!("{name}{rest}")));
+    hosts.dedup();
+    hosts
 }
 
 /// Level and format are the application's, as far as the resource says them in plain.

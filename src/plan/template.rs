@@ -2,16 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{config, isolation, merge, sidecar, variables};
+use super::{Owner, config, isolation, merge, pull_secret, service_token, sidecar, variables};
 use crate::api::quantity::Quantity;
 use crate::api::{PullPolicy, SidecarMode, names};
 use crate::check::{Shape, built_in_resources};
 use crate::contract;
+use crate::facts::Facts;
 
 /// Resource that GPUs are offered as, unless the service names another (B07).
 const GPU: &str = "nvidia.com/gpu";
 
-pub(super) fn render(service: &str, shape: &Shape, config: &Value, sidecar_image: &str) -> Value {
+pub(super) fn render(owner: &Owner, shape: &Shape, config: &Value, facts: &Facts) -> Value {
+    let service = owner.name.as_str();
     let config_name = config::name(service, config);
     let pod = &shape.pod;
     let environment = variables::environment(service, shape, &config_name);
@@ -30,14 +32,16 @@ pub(super) fn render(service: &str, shape: &Shape, config: &Value, sidecar_image
         },
         "affinity": apart(service),
         "containers": [container(shape, &environment)],
-        "volumes": volumes(shape, &config_name),
+        "volumes": volumes(service, shape, &config_name),
     });
     if shape.mode() != SidecarMode::Off {
-        spec["initContainers"] = json!([sidecar::container(service, shape, sidecar_image, &environment)]);
+        spec["initContainers"] = json!([sidecar::container(owner, shape, facts, &environment)]);
     }
-    if !shape.image_pull_secrets.is_empty() {
-        spec["imagePullSecrets"] =
-            shape.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    let copies = shape.copied_pull_secrets.iter().map(|from| pull_secret::name(service, from));
+    let pulls: Vec<Value> =
+        shape.image_pull_secrets.iter().cloned().chain(copies).map(|name| json!({ "name": name })).collect();
+    if !pulls.is_empty() {
+        spec["imagePullSecrets"] = pulls.into();
     }
     for field in [
         "affinity",
@@ -258,7 +262,7 @@ fn resources(shape: &Shape) -> Value {
     json!({ "requests": requests, "limits": limits })
 }
 
-fn volumes(shape: &Shape, config_name: &str) -> Vec<Value> {
+fn volumes(service: &str, shape: &Shape, config_name: &str) -> Vec<Value> {
     let mut volumes =
         vec![json!({ "name": "tmp", "emptyDir": {} }), json!({ "name": "var-cache", "emptyDir": {} })];
     if let Some(files) = &shape.config_files {
@@ -269,6 +273,7 @@ fn volumes(shape: &Shape, config_name: &str) -> Vec<Value> {
         }));
     }
     volumes.extend(sidecar::volumes(shape));
+    volumes.extend(service_token::volumes(service, shape));
     volumes.extend(shape.pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default());
     volumes
 }
@@ -282,6 +287,7 @@ fn mounts(shape: &Shape) -> Vec<Value> {
         let path = files.mount_path.as_deref().unwrap_or(contract::CONFIG_PATH);
         mounts.push(json!({ "name": "config", "mountPath": path, "readOnly": true }));
     }
+    mounts.extend(service_token::mount(shape));
     mounts.extend(shape.pod.get("volumeMounts").and_then(Value::as_array).cloned().unwrap_or_default());
     mounts
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::service_token;
 use crate::api::{Dependency, EnvironmentType, LogLevel, Profile, SidecarMode, Stack};
 use crate::check::{Shape, image};
 use crate::contract;
@@ -45,6 +46,11 @@ pub(super) fn environment(service: &str, shape: &Shape, config_name: &str) -> Ve
     for (variable, value) in defaults(service, shape) {
         if !says(shape, variable) {
             variables.insert(variable.into(), json!({ "name": variable, "value": value }));
+        }
+    }
+    for (variable, entry) in service_token::variables(service, shape) {
+        if !says(shape, variable) {
+            variables.insert(variable.into(), entry);
         }
     }
     for dependency in &shape.depends_on {

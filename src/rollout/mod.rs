@@ -1,5 +1,6 @@
 //! What happens next? Pure: what was asked for, what may run and what was seen in; which revision runs where out.
 
+pub mod key_ring;
 mod rotation;
 mod stored;
 
@@ -103,7 +104,8 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
             (kept, serving, Reason::Refused, message, refusals.clone())
         }
         Ok(valid) => {
-            let held = check::hold(&valid.shape, &facts.secrets);
+            let mut held = check::hold(&valid.shape, &facts.secrets);
+            held.extend(check::hold_pulls(&valid.shape, &facts.pull_secrets));
             let hash = valid.shape.revision();
             let serving = Some(valid.serving.clone());
             let kept = kept.map(|(kept, _)| kept);

@@ -63,7 +63,7 @@ impl Authentication {
     /// Reads the keys; none where the settings ask for no tokens.
     pub fn new(settings: &Settings, fetch: Fetch) -> Result<Option<Authentication>, String> {
         let services = match &settings.service_tokens {
-            Some(tokens) => Some(Services::new(tokens, settings.environment)?),
+            Some(tokens) => Some(Services::new(&settings.service, tokens)?),
             None => None,
         };
         let users = match &settings.auth {
@@ -99,10 +99,10 @@ impl Authentication {
         let is_public = || self.users.as_ref().is_none_or(|users| users.public.contain(request));
         let cookie = self.users.as_ref().and_then(|users| users.cookie.as_deref());
         match presented(&request.headers, cookie) {
-            Presented::Nothing if is_public() => Ok(Caller::Anonymous),
+            Presented::Nothing if is_public() && !self.services_only() => Ok(Caller::Anonymous),
             Presented::Nothing => Err(refuse(MISSING)),
             // Without tokens of users, what is no token of a service is the application's.
-            Presented::Malformed if self.users.is_none() => Ok(Caller::Anonymous),
+            Presented::Malformed if self.users.is_none() && !self.services_only() => Ok(Caller::Anonymous),
             Presented::Malformed => Err(refuse(MALFORMED)),
             Presented::Bearer(token) => self.identify(token, now).await,
             Presented::Cookie(token) => match self.identify(token, now).await {
@@ -116,8 +116,8 @@ impl Authentication {
     async fn identify(&self, token: &str, now: u64) -> Result<Caller, Answer> {
         let token = match (Token::parse(token), &self.users) {
             (Ok(token), _) => token,
-            (Err(_), None) => return Ok(Caller::Anonymous),
-            (Err(_), Some(_)) => return Err(refuse(INVALID)),
+            (Err(_), None) if !self.services_only() => return Ok(Caller::Anonymous),
+            (Err(_), _) => return Err(refuse(INVALID)),
         };
         // Told apart by what is signed: no key of users makes a service, and none of services a user.
         if token.claims.is_for(service_token::AUDIENCE) {
@@ -126,8 +126,14 @@ impl Authentication {
         }
         match &self.users {
             Some(users) => users.identify(&token, now).await.map(Caller::User).ok_or_else(|| refuse(INVALID)),
+            None if self.services_only() => Err(refuse(INVALID)),
             None => Ok(Caller::Anonymous),
         }
+    }
+
+    /// Whether nobody but other services may call.
+    fn services_only(&self) -> bool {
+        self.users.is_none() && self.services.as_ref().is_some_and(|services| services.required)
     }
 
     /// Keeps the keys current for as long as it is polled; to be spawned once.

@@ -12,8 +12,9 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::contract::settings::{Dependency, DependencyKind, Migrations, Settings};
+use crate::sidecar::fetch::Fetch;
 use probe::{Answered, Probe};
-use target::{Located, locate, seconds};
+use target::{AUTHORITIES_VARIABLE, Located, locate, seconds};
 
 /// Seconds between two checks (H11).
 const INTERVAL: u64 = 30;
@@ -125,6 +126,7 @@ impl Watched {
 /// Everything the service depends on.
 pub struct Dependencies {
     watched: Vec<Watched>,
+    fetch: Fetch,
     migrations: Option<Awaited>,
 }
 
@@ -141,17 +143,22 @@ struct Awaited {
 impl Dependencies {
     /// What `settings` name, where the environment's variables say that they are (`lookup`).
     pub fn new(settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Dependencies {
+        let trusted = settings.trusted_certificates.as_deref();
+        let lookup = |name: &str| match trusted {
+            Some(file) if name == AUTHORITIES_VARIABLE => Some(file.to_owned()),
+            _ => lookup(name),
+        };
         let watched: Vec<Watched> = settings
             .dependencies
             .iter()
-            .filter_map(|setting| Some(Watched::new(setting, locate(setting, &settings.service, lookup)?)))
+            .filter_map(|setting| Some(Watched::new(setting, locate(setting, &settings.service, &lookup)?)))
             .collect();
         let migrations = settings.migrations.map(|migrations| Awaited {
             migrations,
             database: watched.iter().position(|one| one.kind == DependencyKind::Postgres),
             error: ArcSwap::from_pointee(Some(UNASKED.into())),
         });
-        Dependencies { watched, migrations }
+        Dependencies { watched, fetch: Fetch::trusting(trusted), migrations }
     }
 
     /// All of them, as they were found last.
@@ -181,7 +188,7 @@ impl Dependencies {
     }
 
     async fn watch(&self, index: usize, watched: &Watched) {
-        let mut probe = Probe::new(watched.located.target.clone());
+        let mut probe = Probe::new(watched.located.target.clone(), &self.fetch);
         let awaited = self.migrations.as_ref().filter(|awaited| awaited.database == Some(index));
         loop {
             let waiting = awaited.filter(|awaited| awaited.error.load().is_some());

@@ -1,6 +1,7 @@
 //! One GET over HTTP or HTTPS, within a time: for checks of other services, key sets and the application's metrics.
 
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::contract::settings::Protocol;
 
@@ -24,6 +28,9 @@ pub enum Error {
     /// No answer in time.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
+    /// The certificates of authorities cannot be used.
+    #[error("trustedCertificates: {0}")]
+    Trust(String),
     /// The connection failed.
     #[error("{0}")]
     Connection(String),
@@ -35,14 +42,21 @@ pub enum Error {
     TooLarge(usize),
 }
 
+/// A client, and the certificates it was made with.
+type Made = (Vec<u8>, HttpsClient);
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
 /// A client for such requests. Cheap to clone.
 ///
 /// Each request has a connection of its own: they are seconds apart, and servers close idle ones at just that time.
 #[derive(Clone)]
 pub struct Fetch {
     protocol: Protocol,
-    /// Made by the first request: most sidecars have nobody to ask, and the roots of TLS take memory and time.
-    client: Arc<OnceLock<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>>,
+    /// File with certificates of authorities beside the public ones.
+    trusted: Option<Arc<Path>>,
+    /// Made by the first request: most sidecars have nobody to ask, and the roots of TLS take memory and time. With it
+    /// what the file held: another content makes another client.
+    client: Arc<Mutex<Option<Made>>>,
     most_bytes: usize,
 }
 
@@ -55,18 +69,35 @@ impl Default for Fetch {
 impl Fetch {
     /// A client for servers that speak `protocol`.
     pub fn speaking(protocol: Protocol) -> Fetch {
-        Fetch { protocol, client: Arc::default(), most_bytes: MOST_BYTES }
+        Fetch { protocol, trusted: None, client: Arc::default(), most_bytes: MOST_BYTES }
     }
 
-    fn client(&self) -> &Client<HttpsConnector<HttpConnector>, Empty<Bytes>> {
-        self.client.get_or_init(|| {
-            let connector =
-                HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-            Client::builder(TokioExecutor::new())
-                .pool_max_idle_per_host(0)
-                .http2_only(self.protocol == Protocol::Http2)
-                .build(connector)
-        })
+    /// A client that trusts the authorities of a PEM file too, where there is one.
+    pub fn trusting(file: Option<&str>) -> Fetch {
+        Fetch { trusted: file.map(|file| PathBuf::from(file).into()), ..Fetch::default() }
+    }
+
+    async fn client(&self) -> Result<HttpsClient, Error> {
+        let certificates = match &self.trusted {
+            None => Vec::new(),
+            Some(file) => tokio::fs::read(file)
+                .await
+                .map_err(|error| Error::Trust(format!("{} cannot be read: {error}", file.display())))?,
+        };
+        let mut made = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, client)) = &*made
+            && *of == certificates
+        {
+            return Ok(client.clone());
+        }
+        let tls = tls(&certificates).map_err(Error::Trust)?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .http2_only(self.protocol == Protocol::Http2)
+            .build(connector.build());
+        *made = Some((certificates, client.clone()));
+        Ok(client)
     }
 
     /// The same for answers of at most `bytes`.
@@ -92,7 +123,8 @@ impl Fetch {
     }
 
     async fn send(&self, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), Error> {
-        let answer = self.client().request(request).await.map_err(|error| Error::Connection(told(&error)))?;
+        let client = self.client().await?;
+        let answer = client.request(request).await.map_err(|error| Error::Connection(told(&error)))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), self.most_bytes).collect().await;
         match body {
@@ -101,6 +133,25 @@ impl Fetch {
             Err(error) => Err(Error::Body(error.to_string())),
         }
     }
+}
+
+/// TLS that trusts the public authorities, and those of `certificates`, PEM.
+fn tls(certificates: &[u8]) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut found = 0;
+    for certificate in CertificateDer::pem_slice_iter(certificates) {
+        let certificate = certificate.map_err(|error| format!("no PEM certificates: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("a certificate cannot be used: {error}"))?;
+        found += 1;
+    }
+    if found == 0 && !certificates.is_empty() {
+        return Err("the file holds no PEM certificate".into());
+    }
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// An error with its causes, innermost last.

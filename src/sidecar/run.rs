@@ -38,7 +38,9 @@ const LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A port is taken.
-    #[error("port {0} cannot be listened on: {1}")]
+    #[error(
+        "port {0} cannot be listened on: {1}; it is the sidecar's, so let the application listen on another, or leave the sidecar out"
+    )]
     Listen(u16, io::Error),
     /// Something that the settings ask for cannot be had.
     #[error("{0}")]
@@ -77,7 +79,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         hosts: Hosts::new(&settings.hosts).map_err(Error::Settings)?,
         cors: Cors::new(&settings.cors_origins).map_err(Error::Settings)?,
         limits: settings.rate_limit.as_ref().map(RateLimits::new).transpose().map_err(Error::Settings)?,
-        authentication: Authentication::new(&settings, Fetch::default()).map_err(Error::Settings)?,
+        authentication: Authentication::new(
+            &settings,
+            Fetch::trusting(settings.trusted_certificates.as_deref()),
+        )
+        .map_err(Error::Settings)?,
         csrf: settings
             .csrf
             .as_ref()

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Pass, cut, tell};
+use super::{Pass, cut, pods, tell};
 use crate::api::kinds::Kind;
 use crate::facts::Missing;
 use crate::rollout::Reason;
@@ -160,8 +160,8 @@ fn ready(pass: &Pass<'_>) -> Said {
     if was_ready && available > 0 {
         return say("Ready", "True", "Degraded", format!("{available} of {wanted} pods are ready"));
     }
-    let hint = match &serving.problem {
-        Some(problem) => problem.clone(),
+    let hint = match pods::trouble(pass.unready).or_else(|| serving.problem.clone()) {
+        Some(trouble) => trouble,
         None => format!("kubectl describe pods -l app={} says why", pass.name),
     };
     say("Ready", "False", "PodsNotReady", format!("{available} of {wanted} pods are ready; {hint}"))

@@ -6,12 +6,21 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use visiobook::api::{VisiobookEnvironment, VisiobookService};
 use visiobook::check::{self, Refusal, Valid};
-use visiobook::facts::{EnvironmentFact, Facts, SecretFact};
+use visiobook::facts::{EnvironmentFact, Facts, SecretFact, Signing};
 use visiobook::plan::{self, Owner, Plan};
 use visiobook::rollout::{self, Decision};
 
 /// The image of the operator that the tests on a cluster install.
 pub const SIDECAR_IMAGE: &str = "ghcr.io/visiobook/visiobook:dev";
+
+/// When the plans of these tests are made, in Unix seconds.
+pub const NOW: i64 = 1_800_000_000;
+
+/// One key that signs, and tokens for four days.
+pub fn signing() -> Signing {
+    let public = [("k1".to_string(), "-----BEGIN PUBLIC KEY-----".to_string())].into();
+    Signing { kid: "k1".into(), public, lifetime: 345_600 }
+}
 
 /// A resource in its environment.
 pub struct Case {
@@ -52,8 +61,19 @@ impl Case {
                 )
             })
             .collect();
+        let copied = match &self.environment {
+            EnvironmentFact::Governed { spec, .. } => {
+                spec.defaults.as_ref().map(|defaults| defaults.copied_pull_secrets.clone())
+            }
+            _ => None,
+        };
+        let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
         Facts {
             environment: self.environment.clone(),
+            pull_secrets: copied.into_iter().flatten().map(|name| (name, present())).collect(),
+            cluster_domain: "cluster.local".into(),
+            signing: Some(signing()),
+            now: NOW,
             secrets,
             sidecar_image: SIDECAR_IMAGE.into(),
             operator_namespace: "visiobook-system".into(),

@@ -148,7 +148,6 @@ fn the_operator_has_its_rights_on_every_kind_of_child_and_may_not_touch_what_tea
         assert_eq!(rights(group, plural), verbs, "{} of {group:?}", plural);
     }
     assert_eq!(rights("platform.visiobook.com", "visiobookservices"), set(&["get", "list", "watch"]));
-    assert_eq!(rights("", "secrets"), set(&["get", "list", "watch"]));
     assert!(!role.to_string().contains('*'), "a wildcard");
     assert_eq!(rights("", "namespaces"), set(&["get", "list", "watch"]));
     // It binds the roles for people, by name, and gives nobody a right by itself.

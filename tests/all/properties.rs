@@ -9,6 +9,7 @@ use visiobook::facts::{DeploymentFact, EnvironmentFact, Facts, RevisionFact, Sec
 use visiobook::plan::{self, Owner, Plan};
 use visiobook::rollout;
 
+use crate::cases::{NOW, signing};
 use crate::specs;
 
 /// A resource that may run, and the environment in which it may.
@@ -46,7 +47,8 @@ fn first(service: &VisiobookService, environment: &EnvironmentFact) -> Facts {
     let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
     let keys = service.spec.secrets.values().chain(check::mounted(service.spec.sidecar.as_ref()));
     let secrets = keys.map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
-    Facts { environment: environment.clone(), secrets, ..Facts::default() }
+    let (signing, now) = (Some(signing()), NOW);
+    Facts { environment: environment.clone(), secrets, signing, now, ..Facts::default() }
 }
 
 /// What a pass sees once this plan was applied.
@@ -62,6 +64,10 @@ fn after(plan: &Plan, mut facts: Facts) -> Facts {
                 data: planned.object["data"].clone(),
                 serving: annotation("platform.visiobook.com/serving"),
             }),
+            "Secret" => {
+                let content = visiobook::apply::content(&planned.object).expect("content");
+                facts.contents.insert(planned.name.clone(), content);
+            }
             "Service" if planned.object["spec"]["ports"].is_array() => {
                 let target = planned.object["spec"]["ports"][0]["targetPort"].as_u64().expect("a number");
                 facts.service_target = u16::try_from(target).ok();

@@ -333,6 +333,26 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.sidecar.hosts[0]",
         ),
         (
+            with(json!({ "sidecar": { "serviceTokens": { "allow": ["media", "a/b/c"] } } })),
+            "development",
+            "service-name",
+            "spec.sidecar.serviceTokens.allow[1]",
+        ),
+        (
+            with(
+                json!({ "sidecar": { "auth": { "jwks": "https://a.example/k" }, "serviceTokens": { "required": true } } }),
+            ),
+            "development",
+            "service-tokens-required",
+            "spec.sidecar.serviceTokens.required",
+        ),
+        (
+            with(json!({ "sidecar": { "trustedCertificates": {} } })),
+            "development",
+            "trusted-certificates",
+            "spec.sidecar.trustedCertificates",
+        ),
+        (
             with(json!({ "sidecar": { "kpis": { "users": "active users" } } })),
             "development",
             "metric-name",
@@ -393,6 +413,12 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.dependsOn[name=media]",
         ),
         (with(json!({})), "crooked", "range", "VisiobookEnvironment crooked: spec.sidecar.trustedProxies[0]"),
+        (
+            with(json!({})),
+            "crooked",
+            "secret-name",
+            "VisiobookEnvironment crooked: spec.defaults.copiedPullSecrets[0]",
+        ),
         (with(json!({})), "crooked", "origin", "VisiobookEnvironment crooked: spec.sidecar.corsOrigins[0]"),
         (with(json!({})), "crooked", "image-reference", "VisiobookEnvironment crooked: spec.sidecar.image"),
         (with(json!({ "ingress": {} })), "development", "ingress-host", "spec.ingress.hosts"),
@@ -471,6 +497,7 @@ fn environment(word: &str) -> EnvironmentFact {
         }
         "crooked" => json!({
             "type": "development",
+            "defaults": { "copiedPullSecrets": ["Registry"] },
             "sidecar": { "trustedProxies": ["10.0.0.0/40"], "corsOrigins": ["visiobook.com"], "image": "not an image" },
             "networkPolicy": { "egress": { "ranges": ["10.0.0.0"] } },
         }),

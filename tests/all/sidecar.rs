@@ -105,7 +105,9 @@ fn everything_a_resource_says_of_its_sidecar_arrives() {
     let expected = json!({
         "service": "users", "serviceVersion": "1.0", "environment": "production",
         "application": { "port": 3000, "protocol": "HTTP2", "memoryBytes": 536_870_912, "metricsPath": null, "metricsPort": 9100, "healthPath": "/healthz" },
-        "routes": ["GET /api/v1/users/{id}"], "hosts": ["*.visiobook.com"],
+        "routes": ["GET /api/v1/users/{id}"],
+        "hosts": ["*.visiobook.com", "users", "users.test", "users.test.svc", "users.test.svc.cluster.local"],
+        "serviceTokens": { "keysFolder": "/etc/visiobook/keys/services", "namespace": "test" },
         "auth": {
             "keysFolder": "/etc/visiobook/keys/jwt", "publicRoutes": ["POST /api/v1/users"], "issuer": "i", "audience": "a",
             "jwks": "https://l/jwks", "cookie": "session",
@@ -215,18 +217,18 @@ fn keys_are_mounted_for_the_sidecar_with_the_previous_one_where_it_is_there() {
     // The application's /tmp, whose room it tells.
     let room = json!({ "name": "tmp", "mountPath": "/tmp", "readOnly": true });
     let key = json!({ "name": "sidecar-jwt", "mountPath": "/etc/visiobook/keys/jwt", "readOnly": true });
+    let services =
+        json!({ "name": "sidecar-services", "mountPath": "/etc/visiobook/keys/services", "readOnly": true });
     let shared = keys(of(json!({})));
     assert_eq!(shared["volumes"][2], volume("jwt", "secret"));
-    assert_eq!(shared["initContainers"][0]["volumeMounts"], json!([room, key]));
+    assert_eq!(shared["initContainers"][0]["volumeMounts"], json!([room, key, services]));
     assert_eq!(
         keys(of(json!({ "secret": { "name": "own", "key": "k" } })))["volumes"][2],
         volume("own", "k")
     );
     let none = keys(json!({ "sidecar": { "auth": { "jwks": "https://l/jwks" } } }));
-    assert_eq!(
-        (&none["volumes"][2], &none["initContainers"][0]["volumeMounts"]),
-        (&Value::Null, &json!([room]))
-    );
+    assert_eq!(none["volumes"][2]["name"], "sidecar-services", "a key is mounted that nobody has");
+    assert_eq!(none["initContainers"][0]["volumeMounts"], json!([room, services]));
 }
 
 #[test]

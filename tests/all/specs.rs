@@ -301,6 +301,8 @@ fn sidecar() -> Values {
                 ]),
             ),
             ("cors", 0.3, object(vec![("origins", 1.0, set("https://[a-z]{1,8}\\.example(:8443)?"))])),
+            ("serviceTokens", 0.3, object(vec![("allow", 0.7, set("[a-z]{1,8}(/[a-z]{1,8})?"))])),
+            ("trustedCertificates", 0.3, object(vec![("configMap", 1.0, reference())])),
             ("hosts", 0.3, set("(\\*\\.)?[a-z]{1,8}\\.example")),
             (
                 "rateLimit",

@@ -8,3 +8,4 @@ mod hostile;
 mod limits;
 mod proxying;
 mod support;
+mod trust;

@@ -7,7 +7,16 @@ use crate::api::{ProbeSpec, SidecarMode, names};
 use crate::contract;
 
 /// Volumes of the operator's own.
-const RESERVED_VOLUMES: [&str; 5] = ["tmp", "var-cache", "config", "sidecar-jwt", "sidecar-csrf"];
+const RESERVED_VOLUMES: [&str; 8] = [
+    "tmp",
+    "var-cache",
+    "config",
+    "service-token",
+    "sidecar-jwt",
+    "sidecar-csrf",
+    "sidecar-services",
+    "sidecar-trust",
+];
 
 pub(super) fn probes(it: &Subject<'_>, broken: &mut Broken) {
     let Some(probes) = &it.spec.probes else { return };

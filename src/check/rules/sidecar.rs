@@ -23,6 +23,7 @@ pub(super) fn mode(it: &Subject<'_>, broken: &mut Broken) {
     let of_requests = [
         set("routes", !sidecar.routes.is_empty()),
         set("auth", sidecar.auth.is_some()),
+        set("serviceTokens", sidecar.service_tokens.is_some()),
         set("csrf", sidecar.csrf.is_some()),
         set("cors", sidecar.cors.is_some()),
         set("hosts", !sidecar.hosts.is_empty()),
@@ -46,6 +47,7 @@ pub(super) fn mode(it: &Subject<'_>, broken: &mut Broken) {
         mode: None,
         routes: Vec::new(),
         auth: None,
+        service_tokens: None,
         csrf: None,
         cors: None,
         hosts: Vec::new(),

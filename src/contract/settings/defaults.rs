@@ -39,6 +39,7 @@ impl Settings {
             configuration: Vec::new(),
             migrations: None,
             kpis: BTreeMap::new(),
+            trusted_certificates: None,
             drain: Drain::default(),
         }
     }

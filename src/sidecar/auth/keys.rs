@@ -110,14 +110,10 @@ pub fn open_secrets(path: &str, environment: Environment) -> Result<Folder<Vec<K
     })
 }
 
-/// Keys of services: secrets, or public keys as PEM, each under its `kid`.
-pub fn open_service_keys(path: &str, environment: Environment) -> Result<Folder<Vec<Key>>, String> {
-    Folder::open(path, move |files| {
-        let key = |(name, bytes): File| match bytes.trim_ascii_start().starts_with(PEM) {
-            true => public(name, &bytes),
-            false => secret(name, &bytes, environment),
-        };
-        some(files.into_iter().map(key).collect::<Result<_, _>>()?)
+/// Keys of services: public ones as PEM, each under its `kid`. A secret would let everybody who verifies mint as well.
+pub fn open_service_keys(path: &str) -> Result<Folder<Vec<Key>>, String> {
+    Folder::open(path, |files| {
+        some(files.into_iter().map(|(name, bytes)| public(name, &bytes)).collect::<Result<_, _>>()?)
     })
 }
 

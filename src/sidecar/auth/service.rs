@@ -9,25 +9,36 @@ use super::keys::{Folder, Key, open_service_keys};
 use super::token::Token;
 use super::{INVALID, refuse};
 use crate::contract::service_token::SUBJECT_PREFIX;
-use crate::contract::settings::{Environment, ServiceTokens};
+use crate::contract::settings::ServiceTokens;
 use crate::sidecar::answer::Answer;
+
+/// A service of the same namespace that never said that it calls this one.
+const UNDECLARED: &str = "This service may not call: name the service it calls in its spec.dependsOn";
+/// A service of another namespace.
+const FOREIGN: &str = "A service of another namespace may not call: name it in spec.sidecar.serviceTokens.allow of the service it calls";
 
 /// Which services may call, and the keys of their tokens.
 pub struct Services {
     keys: Arc<Folder<Vec<Key>>>,
-    namespace: Option<String>,
+    namespace: String,
+    /// The service itself, as tokens name it.
+    own: String,
     allow: Vec<String>,
+    /// Whether nobody may call without a token.
+    pub(super) required: bool,
 }
 
 impl Services {
     /// Reads the keys of the settings.
-    pub fn new(settings: &ServiceTokens, environment: Environment) -> Result<Services, String> {
-        let keys = open_service_keys(&settings.keys_folder, environment)
+    pub fn new(service: &str, settings: &ServiceTokens) -> Result<Services, String> {
+        let keys = open_service_keys(&settings.keys_folder)
             .map_err(|error| format!("serviceTokens.keysFolder: {error}"))?;
         Ok(Services {
             keys: Arc::new(keys),
+            own: format!("{}/{service}", settings.namespace),
             namespace: settings.namespace.clone(),
             allow: settings.allow.clone(),
+            required: settings.required,
         })
     }
 
@@ -44,21 +55,18 @@ impl Services {
         if !claims.is_current(now) || token.verify(&self.keys.load()).is_err() {
             return Err(refuse(INVALID));
         }
-        let is_neighbour = self.namespace.as_deref().is_none_or(|own| own == namespace);
-        if !self.is_allowed(namespace, name, is_neighbour) {
-            // One of ours is told that it may not; a foreign one is nobody.
-            return Err(if is_neighbour { forbid() } else { refuse(INVALID) });
+        let is_neighbour = namespace == self.namespace;
+        let may = self.allows(namespace, name) || is_neighbour && claims.calls(&self.own);
+        if !may {
+            return Err(forbid(if is_neighbour { UNDECLARED } else { FOREIGN }));
         }
         Identity::of_service(subject).ok_or_else(|| refuse(INVALID))
     }
 
-    fn is_allowed(&self, namespace: &str, name: &str, is_neighbour: bool) -> bool {
-        if self.allow.is_empty() {
-            return is_neighbour;
-        }
+    fn allows(&self, namespace: &str, name: &str) -> bool {
         self.allow.iter().any(|allowed| match allowed.split_once('/') {
             Some(allowed) => allowed == (namespace, name),
-            None => is_neighbour && allowed == name,
+            None => namespace == self.namespace && allowed == name,
         })
     }
 }
@@ -69,10 +77,6 @@ fn parse(subject: &str) -> Option<(&str, &str)> {
     (!namespace.is_empty() && !name.is_empty() && !name.contains('/')).then_some((namespace, name))
 }
 
-fn forbid() -> Answer {
-    Answer::new(
-        StatusCode::FORBIDDEN,
-        "INSUFFICIENT_PERMISSIONS",
-        "This service may not call: add its name to serviceTokens.allow",
-    )
+fn forbid(message: &'static str) -> Answer {
+    Answer::new(StatusCode::FORBIDDEN, "INSUFFICIENT_PERMISSIONS", message)
 }

@@ -12,7 +12,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::contract::service_token::mint;
+use crate::contract::service_token::{Grant, mint};
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -20,6 +20,8 @@ const OLD_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
 
 static RSA: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap());
 static EC: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+
+static OLD_EC: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
 
 fn rsa() -> EncodingKey {
     EncodingKey::from_rsa_pem(RSA.serialize_pem().as_bytes()).unwrap()
@@ -391,7 +393,14 @@ fn what_cannot_work_is_refused_at_start() {
         (json!({ "auth": { "jwks": at("text") } }), "no JWKS"),
         (json!({ "auth": { "jwks": at("none.json") } }), "no key for RS256 or ES256"),
         (json!({ "auth": { "keysFolder": short.path(), "publicRoutes": ["users"] } }), "auth.publicRoutes"),
-        (json!({ "serviceTokens": { "keysFolder": "/nowhere" } }), "serviceTokens.keysFolder: /nowhere"),
+        (
+            json!({ "serviceTokens": { "keysFolder": "/nowhere", "namespace": "prod" } }),
+            "serviceTokens.keysFolder: /nowhere",
+        ),
+        (
+            json!({ "serviceTokens": { "keysFolder": short.path(), "namespace": "prod" } }),
+            "\"current\" is no public key",
+        ),
     ] {
         let mut document = document;
         document["service"] = json!("users");
@@ -403,90 +412,138 @@ fn what_cannot_work_is_refused_at_start() {
     );
 }
 
-fn services(allow: &[&str]) -> (Authentication, tempfile::TempDir) {
-    let public = EC.public_key_pem();
-    let keys = folder(&[("s-1", OLD_SECRET), ("s-2", public.as_bytes()), ("current", SECRET)]);
-    let authentication = open(json!({ "service": "users", "auth": { "keysFolder": folder_of(&keys) },
-        "serviceTokens": { "keysFolder": keys.path(), "namespace": "prod", "allow": allow } }));
-    (authentication, keys)
+/// A token of a service, signed with a private key, that says it calls the service of these tests.
+fn token_of(key: &KeyPair, kid: &str, namespace: &str, name: &str, from: u64) -> String {
+    let calls = ["prod/users".to_string()];
+    let grant = Grant { namespace, name, calls: &calls, issued: from, expires: from + 3600 };
+    mint(&key.serialize_pem(), kid, &grant).unwrap()
 }
 
-/// Users' secrets: the one file of them, in a folder of their own below.
-fn folder_of(keys: &tempfile::TempDir) -> std::path::PathBuf {
-    let users = keys.path().join("users");
-    fs::create_dir(&users).unwrap();
-    fs::write(users.join("current"), SECRET).unwrap();
-    users
+fn ec_token(namespace: &str, name: &str) -> String {
+    token_of(&EC, "s-1", namespace, name, NOW)
+}
+
+fn services(more: Value) -> (Authentication, [tempfile::TempDir; 2]) {
+    let (public, old) = (EC.public_key_pem(), OLD_EC.public_key_pem());
+    let keys = folder(&[("s-1", public.as_bytes()), ("s-0", old.as_bytes())]);
+    let users = folder(&[("current", SECRET)]);
+    let mut tokens = json!({ "keysFolder": keys.path(), "namespace": "prod" });
+    tokens.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let authentication =
+        open(json!({ "service": "users", "auth": { "keysFolder": users.path() }, "serviceTokens": tokens }));
+    (authentication, [keys, users])
 }
 
 #[tokio::test]
 async fn a_service_is_known_by_its_token() {
-    let (authentication, _keys) = services(&[]);
-    let token = mint(OLD_SECRET, "s-1", "prod", "projects", NOW, 3600).unwrap();
-    let caller = bearer_call(&authentication, &token).await.unwrap();
+    let (authentication, _keys) = services(json!({}));
+    let caller = bearer_call(&authentication, &ec_token("prod", "projects")).await.unwrap();
     assert!(matches!(caller, Caller::Service(_)));
     let mut headers = HeaderMap::new();
     caller.announce(&mut headers);
     assert_eq!(headers["x-user-id"], "service/prod/projects");
     assert_eq!(headers["x-user-role"], "service");
-    let claims = json!({ "sub": "service/prod/media", "aud": ["visiobook-services"], "exp": NOW + 60 });
-    let token = signed(Algorithm::ES256, Some("s-2"), &ec(), &claims);
-    assert!(matches!(bearer_call(&authentication, &token).await, Ok(Caller::Service(_))));
+    // The key before signs no more, and what it signed still holds.
+    let before = token_of(&OLD_EC, "s-0", "prod", "projects", NOW - 60);
+    assert!(matches!(bearer_call(&authentication, &before).await, Ok(Caller::Service(_))));
 }
 
 #[tokio::test]
-async fn a_foreign_or_unknown_service_is_refused() {
-    let (authentication, _keys) = services(&[]);
-    let of = |subject: &str| json!({ "sub": subject, "aud": "visiobook-services", "exp": NOW + 60 });
+async fn a_forged_or_expired_token_of_a_service_is_refused() {
+    let (authentication, _keys) = services(json!({}));
+    let claims_of = |subject: &str| json!({ "sub": subject, "aud": "visiobook-services", "exp": NOW + 60, "calls": ["prod/users"] });
     let public = EC.public_key_pem();
+    let stranger = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     for token in [
-        mint(OLD_SECRET, "s-1", "other", "projects", NOW, 3600).unwrap(),
-        mint(SECRET, "s-9", "prod", "projects", NOW, 3600).unwrap() + "x",
-        mint(b"another-secret-of-thirty-two-byte", "s-1", "prod", "projects", NOW, 3600).unwrap(),
-        mint(public.as_bytes(), "s-2", "prod", "projects", NOW, 3600).unwrap(),
-        mint(OLD_SECRET, "s-1", "prod", "projects", NOW - 7200, 3600).unwrap(),
-        mint(OLD_SECRET, "s-1", "prod", "a/b", NOW, 3600).unwrap(),
-        mint(OLD_SECRET, "s-1", "prod", "", NOW, 3600).unwrap(),
-        hs256(OLD_SECRET, &of("prod/projects")),
-        hs256(OLD_SECRET, &of("service/prod")),
+        token_of(&stranger, "s-1", "prod", "projects", NOW),
+        token_of(&stranger, "s-9", "prod", "projects", NOW),
+        token_of(&EC, "s-0", "prod", "projects", NOW),
+        ec_token("prod", "projects") + "x",
+        token_of(&EC, "s-1", "prod", "projects", NOW - 7200),
+        token_of(&EC, "s-1", "prod", "projects", NOW + 7200),
+        ec_token("prod", "a/b"),
+        ec_token("prod", ""),
+        signed(Algorithm::ES256, Some("s-1"), &ec(), &claims_of("prod/projects")),
+        signed(Algorithm::ES256, Some("s-1"), &ec(), &claims_of("service/prod")),
+        // The public key as a secret, under its own name.
+        signed(
+            Algorithm::HS256,
+            Some("s-1"),
+            &EncodingKey::from_secret(public.as_bytes()),
+            &claims_of("service/prod/projects"),
+        ),
         // A user's key makes no service, and no user has a service's role.
+        hs256(SECRET, &claims_of("service/prod/projects")),
         hs256(SECRET, &json!({ "user_id": "u", "role": "service", "exp": NOW + 60 })),
         hs256(SECRET, &json!({ "sub": "service/prod/projects", "exp": NOW + 60 })),
-        hs256(OLD_SECRET, &claims()),
+        signed(Algorithm::ES256, Some("s-1"), &ec(), &claims()),
     ] {
         assert_eq!(bearer_call(&authentication, &token).await, invalid(), "{token}");
     }
     let (users_only, _keys) = self::authentication();
-    let token = mint(SECRET, "current", "prod", "projects", NOW, 3600).unwrap();
-    assert_eq!(bearer_call(&users_only, &token).await, invalid());
+    assert_eq!(bearer_call(&users_only, &ec_token("prod", "projects")).await, invalid());
 }
 
 #[tokio::test]
-async fn only_services_of_the_list_may_call() {
-    let (authentication, _keys) = services(&["projects", "tools/smoke"]);
-    for (namespace, name, status) in [
-        ("prod", "projects", 200),
-        ("tools", "smoke", 200),
-        ("prod", "media", 403),
-        ("prod", "smoke", 403),
-        ("tools", "projects", 401),
+async fn only_services_that_name_this_one_or_are_named_by_it_may_call() {
+    let undeclared = |namespace: &str, name: &str, calls: &Value| {
+        let claims = json!({ "sub": format!("service/{namespace}/{name}"), "aud": "visiobook-services", "exp": NOW + 60, "calls": calls });
+        signed(Algorithm::ES256, Some("s-1"), &ec(), &claims)
+    };
+    let (authentication, _keys) = services(json!({ "allow": ["projects", "tools/smoke"] }));
+    let (here, elsewhere) = (json!(["prod/users"]), json!(["prod/media", "users"]));
+    for (namespace, name, calls, answer) in [
+        ("prod", "projects", &elsewhere, ""),
+        ("tools", "smoke", &elsewhere, ""),
+        ("prod", "media", &here, ""),
+        ("prod", "media", &elsewhere, "spec.dependsOn"),
+        ("prod", "media", &json!("prod/users"), "spec.dependsOn"),
+        ("prod", "smoke", &Value::Null, "spec.dependsOn"),
+        // Of another namespace it is not enough to say so.
+        ("tools", "projects", &here, "serviceTokens.allow"),
     ] {
-        let token = mint(OLD_SECRET, "s-1", namespace, name, NOW, 60).unwrap();
-        let outcome = bearer_call(&authentication, &token).await.map_or_else(|(status, _)| status, |_| 200);
-        assert_eq!(outcome, status, "{namespace}/{name}");
+        let outcome = bearer_call(&authentication, &undeclared(namespace, name, calls)).await;
+        match outcome {
+            Ok(caller) => {
+                assert!(answer.is_empty() && matches!(caller, Caller::Service(_)), "{namespace}/{name}")
+            }
+            Err((status, message)) => {
+                assert_eq!(status, 403, "{namespace}/{name}: {message}");
+                assert!(!answer.is_empty() && message.contains(answer), "{namespace}/{name}: {message}");
+            }
+        }
     }
 }
 
 #[tokio::test]
-async fn without_users_other_tokens_are_the_applications() {
-    let keys = folder(&[("s-1", OLD_SECRET)]);
-    let authentication = open(json!({ "service": "users", "serviceTokens": { "keysFolder": keys.path() } }));
-    for header in ["Basic dTpw", "Bearer opaque", &format!("Bearer {}", hs256(SECRET, &claims()))] {
-        assert_eq!(call(&authentication, "GET /", &[("authorization", header)]).await, Ok(Caller::Anonymous));
+async fn without_users_other_tokens_are_the_applications_unless_only_services_may_call() {
+    let public = EC.public_key_pem();
+    let keys = folder(&[("s-1", public.as_bytes())]);
+    let document = |required: bool| json!({ "service": "users", "serviceTokens": { "keysFolder": keys.path(), "namespace": "prod", "required": required } });
+    let stranger = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let foreign = token_of(&stranger, "s-1", "prod", "projects", NOW);
+    let of_user = format!("Bearer {}", hs256(SECRET, &claims()));
+    for (required, answers) in
+        [(false, [None; 4]), (true, [Some(MALFORMED), Some(INVALID), Some(INVALID), Some(MISSING)])]
+    {
+        let authentication = open(document(required));
+        let headers = [
+            &[("authorization", "Basic dTpw")][..],
+            &[("authorization", "Bearer opaque")],
+            &[("authorization", &of_user)],
+            &[],
+        ];
+        for (headers, answer) in headers.into_iter().zip(answers) {
+            let outcome = call(&authentication, "GET /", headers).await;
+            match answer {
+                None => assert_eq!(outcome, Ok(Caller::Anonymous)),
+                Some(message) => assert_eq!(outcome.unwrap_err().1, message),
+            }
+        }
+        assert_eq!(bearer_call(&authentication, &foreign).await, invalid());
+        let service = bearer_call(&authentication, &ec_token("prod", "projects")).await;
+        assert!(matches!(service, Ok(Caller::Service(_))));
     }
-    assert_eq!(call(&authentication, "GET /", &[]).await, Ok(Caller::Anonymous));
-    let foreign = mint(SECRET, "s-1", "prod", "projects", NOW, 60).unwrap();
-    assert_eq!(bearer_call(&authentication, &foreign).await, invalid());
 }
 
 proptest! {

@@ -31,6 +31,7 @@ pub struct Claims {
     pub(super) sub: Option<String>,
     pub(super) user_id: Option<Value>,
     pub(super) role: Option<Value>,
+    calls: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,6 +58,12 @@ impl Claims {
             Some(Audience::Several(several)) => several.iter().any(|one| one == audience),
             None => false,
         }
+    }
+
+    /// Whether the caller says that it calls `service` (B22).
+    pub fn calls(&self, service: &str) -> bool {
+        let calls = self.calls.as_ref().and_then(Value::as_array);
+        calls.is_some_and(|calls| calls.iter().any(|call| call == service))
     }
 
     /// Whether it holds at `now`, in Unix time: `exp` is there and to come, `nbf` and `iat` have been.

@@ -33,12 +33,12 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// What asks `target`.
-    pub fn new(target: Target) -> Probe {
+    /// What asks `target`, a service by `fetch`.
+    pub fn new(target: Target, fetch: &Fetch) -> Probe {
         match target {
             Target::Postgres(options, schema) => Probe::Postgres(Box::new(Postgres::new(*options, schema))),
             Target::Redis(client) => Probe::Redis(client, None),
-            Target::Service(url) => Probe::Service(Box::default(), url),
+            Target::Service(url) => Probe::Service(Box::new(fetch.clone()), url),
             Target::Unusable(reason) => Probe::Unusable(reason),
         }
     }

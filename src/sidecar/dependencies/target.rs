@@ -13,7 +13,7 @@ use crate::contract::settings::{Dependency, DependencyKind};
 /// Variable that says how TLS is used with a database whose URL does not.
 const SSL_MODE_VARIABLE: &str = "DB_SSL_MODE";
 /// Variable that names a PEM file with the certificates of an authority of one's own, in place of the public ones.
-const AUTHORITIES_VARIABLE: &str = "SSL_CERT_FILE";
+pub const AUTHORITIES_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// What is asked.
 #[derive(Clone, Debug)]

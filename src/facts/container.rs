@@ -1,0 +1,18 @@
+//! A container of a pod that is not ready, as the kubelet tells it.
+
+/// What hinders a container, or what became of it last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerFact {
+    /// Its pod.
+    pub pod: String,
+    /// Its name.
+    pub name: String,
+    /// Why it does not run, in the kubelet's word, such as CrashLoopBackOff.
+    pub waiting: Option<String>,
+    /// The kubelet's sentence beside that word.
+    pub message: Option<String>,
+    /// With which code it ended last.
+    pub ended: Option<i32>,
+    /// What it said of its end, where that is a sidecar of ours: an application's last words may hold anything.
+    pub said: Option<String>,
+}
