@@ -33,6 +33,10 @@ unit: ## tests that need no cluster
 stores: ## the sidecar's checks on real servers of PostgreSQL and Redis
 	e2e/stores
 
+.PHONY: alerts
+alerts: ## the alerts against Prometheus' promtool (builds it, once)
+	e2e/alerts
+
 .PHONY: fuzz
 fuzz: ## bent requests against the sidecar, for a minute
 	VISIOBOOK_FUZZ_SECONDS=$${VISIOBOOK_FUZZ_SECONDS:-60} cargo test --locked --test sidecar fuzz -- --nocapture

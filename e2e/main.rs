@@ -8,3 +8,6 @@
 mod installed;
 mod process;
 mod support;
+/// What the operator refuses by itself, where the admission policies are not installed.
+#[path = "installed/bad_input.rs"]
+mod unguarded;

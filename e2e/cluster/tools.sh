@@ -8,13 +8,13 @@ TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
 # No part of the cluster: built by the test that runs them.
-ON_DEMAND=(helm argocd cyclonus)
+ON_DEMAND=(helm argocd prometheus cyclonus)
 # Programs of the distribution that they work with.
 declare -A WITH=([argocd]='git redis-server')
 
 # What a first build costs on two cores.
 declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
-  [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [cyclonus]='1 min')
+  [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [prometheus]='4 min' [cyclonus]='1 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {
@@ -32,9 +32,14 @@ link_flags() { # FAMILY
   echo "$flags"
 }
 
+# Of the ways in which Prometheus finds targets only Kubernetes': the others bring the client of every cloud.
+build_tags() { # FAMILY
+  [ "$1" != prometheus ] || echo 'remove_all_sd enable_kubernetes_sd'
+}
+
 family_dir() { # FAMILY
   local key
-  key=$( (cat "$TOOLS_SOURCE/$1/go.mod" "$TOOLS_SOURCE/$1/go.sum"; link_flags "$1"; go env GOVERSION) | sha256sum | cut -c1-12)
+  key=$( (cat "$TOOLS_SOURCE/$1/go.mod" "$TOOLS_SOURCE/$1/go.sum"; link_flags "$1"; build_tags "$1"; go env GOVERSION) | sha256sum | cut -c1-12)
   echo "$CACHE/tools/$1-$key"
 }
 
@@ -88,7 +93,8 @@ build_family() { # FAMILY
     (
       cd "$TOOLS_SOURCE/$family"
       export GOTOOLCHAIN=local CGO_ENABLED=0
-      [ "$family" = definitions ] || go build -trimpath -buildvcs=false -ldflags "$(link_flags "$family")" -o "$partial/bin/" tool
+      [ "$family" = definitions ] ||
+        go build -trimpath -buildvcs=false -tags "$(build_tags "$family")" -ldflags "$(link_flags "$family")" -o "$partial/bin/" tool
       copy_data "$family" "$partial"
     ) || die "$family did not build; see the message above, then run 'make tools' again"
     [ ! -f "$partial/bin/server" ] || mv "$partial/bin/server" "$partial/bin/etcd"

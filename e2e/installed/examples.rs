@@ -123,7 +123,19 @@ async fn the_examples_become_ready_as_recorded_and_do_what_people_expect_of_kube
             None,
         );
     }
-    kubectl(&["apply", "-f", environments, "-f", examples], None);
+    kubectl(&["apply", "-f", environments], None);
+    kubectl(
+        &[
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=60s",
+            "vbe/development",
+            "vbe/staging",
+            "vbe/production",
+        ],
+        None,
+    );
+    kubectl(&["apply", "-f", examples], None);
     for (name, namespace) in EXAMPLES {
         kubectl(
             &["wait", "--for=condition=Ready", "--timeout=120s", "-n", namespace, &format!("vbs/{name}")],

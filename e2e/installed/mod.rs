@@ -9,6 +9,7 @@ mod deletion;
 mod drift;
 mod examples;
 mod fields;
+mod governance;
 mod paused;
 mod secrets;
 mod sidecar;

@@ -5,6 +5,7 @@
 mod cases;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ use visiobook::api::kinds::Kind;
 use visiobook::facts::EnvironmentFact;
 
 use cases::Case;
+
+use crate::support::tools;
 
 /// Namespaces, environments and services of the table below.
 fn services() -> Vec<Case> {
@@ -113,8 +116,8 @@ const CONNECTIONS: &[(&str, &str, u16, bool)] = &[
     ("vault/keys", "team/users", 15080, false),
 ];
 
-#[test]
-fn the_connections_that_exist_are_those_that_somebody_named() {
+#[tokio::test]
+async fn the_connections_that_exist_are_those_that_somebody_named() {
     let (mut policies, mut labels) = (Vec::new(), BTreeMap::new());
     for case in services() {
         let owner = case.owner();
@@ -130,7 +133,8 @@ fn the_connections_that_exist_are_those_that_somebody_named() {
         }
     }
     assert_eq!(policies.len(), services().len() - 1, "one policy each, but for who keeps nobody out");
-    let verdicts = judge(&policies, &labels);
+    let cyclonus = tools("cyclonus").await.join("cyclonus");
+    let verdicts = judge(&cyclonus, &policies, &labels);
     assert_eq!(verdicts.len(), CONNECTIONS.len());
     let wrong: Vec<_> = CONNECTIONS
         .iter()
@@ -140,11 +144,11 @@ fn the_connections_that_exist_are_those_that_somebody_named() {
     assert!(wrong.is_empty(), "judged otherwise: {wrong:#?}");
 
     // Without the policies everything connects, so it is they that deny.
-    assert!(judge(&[], &labels).into_iter().all(|allowed| allowed));
+    assert!(judge(&cyclonus, &[], &labels).into_iter().all(|allowed| allowed));
 }
 
 /// Ask cyclonus of every connection.
-fn judge(policies: &[Value], labels: &BTreeMap<String, Value>) -> Vec<bool> {
+fn judge(cyclonus: &Path, policies: &[Value], labels: &BTreeMap<String, Value>) -> Vec<bool> {
     let peer = |who: &str| match who.split_once('/') {
         None => json!({ "IP": who }),
         Some((namespace, _)) => json!({ "IP": "192.168.1.1", "Internal": {
@@ -165,13 +169,13 @@ fn judge(policies: &[Value], labels: &BTreeMap<String, Value>) -> Vec<bool> {
     };
     let list =
         json!({ "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList", "items": policies });
-    let output = Command::new("cyclonus")
+    let output = Command::new(cyclonus)
         .args(["analyze", "--mode", "query-traffic", "--policy-path"])
         .arg(write("policies.yaml", &list))
         .arg("--traffic-path")
         .arg(write("traffic.json", &traffic.collect()))
         .output()
-        .expect("cyclonus on the PATH: `make e2e` puts it there");
+        .expect("cyclonus");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let verdicts = text.lines().filter(|line| line.to_uppercase().contains("IS ALLOWED?"));

@@ -3,6 +3,7 @@
 mod answers;
 mod crash;
 mod definitions;
+mod governance;
 mod growth;
 mod helm;
 mod http2;
@@ -10,6 +11,7 @@ mod idle;
 mod isolation;
 mod lag;
 mod leader;
+mod monitoring;
 mod orphaned;
 mod restart_apiserver;
 mod state;

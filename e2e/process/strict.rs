@@ -2,7 +2,7 @@
 //! defaults are written out and values are spelled as Kubernetes spells them.
 
 #[path = "../../tests/all/specs.rs"]
-mod specs;
+pub(super) mod specs;
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
 use proptest::strategy::{Strategy, ValueTree};

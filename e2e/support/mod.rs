@@ -7,6 +7,8 @@ mod kubectl;
 mod load;
 mod look;
 pub mod operator;
+pub mod prometheus;
+pub mod people;
 pub mod proxy;
 pub mod servers;
 mod tools;
@@ -123,6 +125,22 @@ impl Site {
             .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object))
             .await
             .expect("environment");
+        self.listed(name).await;
+    }
+
+    /// Wait until the installed operator has put an environment on the list that the policies read, where both are
+    /// there (`e2e/run` says so).
+    async fn listed(&self, name: &str) {
+        let lists: Api<ConfigMap> = Api::namespaced(self.client.clone(), "visiobook-system");
+        if std::env::var_os("VISIOBOOK_GUARDED").is_none() {
+            return;
+        }
+        eventually("the environment to be listed", || async {
+            let list = lists.get_opt("visiobook-environments").await.ok().flatten();
+            let listed = list.and_then(|list| list.data).is_some_and(|data| data.contains_key(name));
+            if listed { Ok(()) } else { Err(listed) }
+        })
+        .await;
     }
 
     /// The services of this namespace.
@@ -150,6 +168,16 @@ impl Site {
         self.services()
             .patch(name, &PatchParams::apply("team").force().validation_strict(), &Patch::Apply(&object))
             .await
+    }
+
+    /// Ask whether a service would be admitted. Asking again and again changes nothing.
+    pub async fn would_apply(&self, name: &str, spec: Value) -> kube::Result<VisiobookService> {
+        let object = json!({
+            "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
+            "metadata": { "name": name, "namespace": self.namespace }, "spec": spec,
+        });
+        let params = PatchParams { dry_run: true, ..PatchParams::apply("team").force() };
+        self.services().patch(name, &params, &Patch::Apply(&object)).await
     }
 
     /// Apply a service that must be admitted.

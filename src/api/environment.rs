@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::exposure::EnvironmentIngress;
 use super::governance::{Access, PodSecurity, Quota, Ranges, VisiobookEnvironmentStatus};
 use super::isolation::EnvironmentNetworkPolicy;
+use super::monitoring::Monitoring;
 use super::sidecar::EnvironmentSidecar;
 
 /// One environment: the defaults its services start from, and the limits they keep to. A namespace belongs to it
@@ -82,6 +83,9 @@ pub struct VisiobookEnvironmentSpec {
     /// Who may do what in the namespaces. Default: whoever may by other means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
+    /// How all services are watched, unless they say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
 }
 
 /// The rule book of an environment (B01-B03, X04).

@@ -5,6 +5,7 @@ mod exposure;
 mod governance;
 mod isolation;
 pub mod kinds;
+mod monitoring;
 pub mod names;
 pub mod quantity;
 mod schema;
@@ -24,6 +25,7 @@ pub use governance::{
     VisiobookEnvironmentStatus,
 };
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
+pub use monitoring::{Alert, Monitoring, Objectives};
 pub use schema::crds;
 pub use service::{
     Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,

@@ -36,6 +36,7 @@ const SETS: &[&str] = &[
     "spec.sidecar.rateLimit.exemptSubjects",
     "spec.sidecar.corsOrigins",
     "spec.sidecar.trustedProxies",
+    "spec.monitoring.disabledAlerts",
 ];
 
 /// Most items of a list, and most keys of a map, where nothing else is said: CEL estimates its cost by them.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exposure::Ingress;
 use super::isolation::NetworkPolicy;
+use super::monitoring::Monitoring;
 use super::sidecar::{Dependency, Sidecar};
 use super::stack::{DomainService, Profile, Stack};
 use super::status::VisiobookServiceStatus;
@@ -178,6 +179,9 @@ pub struct VisiobookServiceSpec {
     /// Who may connect to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
+    /// How the service is watched: what Prometheus scrapes, when it alerts, what Grafana shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
     /// How many pods voluntary disruptions may take at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudget>,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
 
-use super::{Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, sidecar};
+use super::{
+    Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, monitoring, sidecar,
+};
 use crate::api::quantity::canonical;
 use crate::api::{
     Autoscaling, DisruptionBudget, EnvironmentType, Gpu, SidecarMode, VisiobookEnvironmentSpec,
@@ -165,6 +167,8 @@ fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRul
             .then_some(Account { name: account.name, annotations: account.annotations }),
         exposure: exposure::exposure(name, spec, environment),
         isolation: isolation::isolation(spec, environment),
+        monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())
+            .map(Box::new),
         max_surge: passed_through(&rollout.max_surge),
         max_unavailable: passed_through(&rollout.max_unavailable),
     }

@@ -1,6 +1,7 @@
 //! The rules, one function each, in the order in which their refusals are told.
 
 mod exposure;
+mod monitoring;
 mod origin;
 mod pod;
 mod resources;
@@ -42,7 +43,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 25] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -67,6 +68,7 @@ const RULES: [Rule; 24] = [
     sidecar::dependencies,
     exposure::ingress,
     exposure::isolation,
+    monitoring::monitoring,
 ];
 
 /// Every refusal, in order.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Exposure, Isolation};
+use super::{Exposure, Isolation, Monitoring};
 use crate::api::{
     ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType,
     Sidecar, SidecarMode, Stack,
@@ -147,6 +147,9 @@ pub struct Serving {
     /// Who may connect, where anybody is kept out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// How it is watched, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Box<Monitoring>>,
     /// Pods above the wanted number during an update.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub max_surge: Value,

@@ -18,7 +18,7 @@ use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, Secrets, Surroundings, Writer};
-use crate::facts::{EnvironmentFact, Missing, MissingKinds};
+use crate::facts::{EnvironmentFact, Installation, Missing, MissingKinds};
 use crate::telemetry::Metrics;
 
 /// A service as it is watched: one that cannot be read does not stop the watch.
@@ -57,10 +57,7 @@ pub(super) struct Context {
     pub(super) backoff: Backoff,
     /// Set where nothing is written, and what would be is told.
     pub(super) observing: Option<Observing>,
-    /// The image of sidecars.
-    sidecar_image: String,
-    /// The operator's own namespace.
-    namespace: String,
+    operator: Installation,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
     /// Services as our own writes left them, until the watch has caught up.
@@ -81,8 +78,7 @@ impl Context {
         secrets: Secrets,
         recorder: Recorder,
         metrics: Arc<Metrics>,
-        sidecar_image: String,
-        namespace: String,
+        operator: Installation,
         observing: Option<Observing>,
     ) -> Context {
         Context {
@@ -93,8 +89,7 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             observing,
-            sidecar_image,
-            namespace,
+            operator,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
@@ -222,8 +217,8 @@ impl Context {
         Some(Surroundings {
             environment,
             replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
-            sidecar_image: self.sidecar_image.clone(),
-            operator_namespace: self.namespace.clone(),
+            sidecar_image: self.operator.image.clone(),
+            operator_namespace: self.operator.namespace.clone(),
             missing_kinds: self.missing_kinds.read().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }

@@ -148,6 +148,12 @@ pub(super) async fn govern(
             () = sleep => {}
             () = governance.woken.notified() => {}
         }
+        // First: an environment that is told to be ready is on it.
+        if whole && let Err(error) = keep_list(&context, &own_namespace).await {
+            tracing::warn!(%error, "the list of environments cannot be written");
+            tokio::time::sleep(GATHER).await;
+            governance.woken.notify_one();
+        }
         for name in governance.take_due() {
             match look_after(&context, &name, whole).await {
                 Ok(true) => governance.backoff.clear(&name),
@@ -158,11 +164,6 @@ pub(super) async fn govern(
                     governance.trigger_in(&name, wait);
                 }
             }
-        }
-        if whole && let Err(error) = keep_list(&context, &own_namespace).await {
-            tracing::warn!(%error, "the list of environments cannot be written");
-            tokio::time::sleep(GATHER).await;
-            governance.woken.notify_one();
         }
     }
 }

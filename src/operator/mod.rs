@@ -27,6 +27,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Cache, DigestKey, SecretIndex, Secrets, Writer};
+use crate::facts::Installation;
 use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls};
 use context::{Context, Lane};
 use kube::Client;
@@ -133,8 +134,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         Secrets::new(client.clone(), key, index.clone()),
         Recorder::new(client.clone(), reporter),
         metrics.clone(),
-        sidecar_image,
-        config.election.namespace.clone(),
+        Installation { image: sidecar_image, namespace: config.election.namespace.clone() },
         config.observe_only.then(|| observing::Observing::new(client.clone())),
     ));
     let watching = watches::start(&client, &config, &context, &index, &stop);
@@ -204,7 +204,12 @@ async fn lead(
     }
     context.lead(lanes);
     let whole = config.namespaces.is_empty();
-    let governing = governance::govern(context, config.election.namespace.clone(), whole, stop);
+    let governing = async {
+        // What stands around services is not foretold: it restarts nothing.
+        if !config.observe_only {
+            governance::govern(context, config.election.namespace.clone(), whole, stop).await;
+        }
+    };
     tokio::join!(futures::future::join_all(controllers), governing);
 }
 

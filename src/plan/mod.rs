@@ -12,6 +12,7 @@ mod environment;
 mod history;
 mod ingress;
 mod isolation;
+pub mod monitoring;
 mod preview;
 mod service;
 mod sidecar;
@@ -98,6 +99,9 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         if let Some(serving) = serving {
             plan.objects.extend(autoscaler::build(&site, serving));
             plan.objects.extend(ingress::build(&site, serving));
+            if let Some(monitoring) = &serving.monitoring {
+                plan.objects.extend(monitoring::build(&site, monitoring, serving, &revision.shape));
+            }
         }
     }
     (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
@@ -137,7 +141,8 @@ fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
         .map(|kind| (kind, owner.name.clone()));
     let budgets =
         names::Colour::ALL.map(|colour| (Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
-    named.into_iter().chain(budgets)
+    let dashboard = (Kind::ConfigMap, monitoring::dashboard_name(&owner.name));
+    named.into_iter().chain(budgets).chain([dashboard])
 }
 
 /// A revision's template and config: as stored, or rendered now, for the first and only time.

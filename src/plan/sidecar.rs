@@ -52,16 +52,12 @@ pub(super) fn container(service: &str, shape: &Shape, image: &str, environment: 
             "seccompProfile": { "type": "RuntimeDefault" },
         },
     });
-    let mounts: Vec<Value> = KEYS
-        .into_iter()
-        .zip([shape.token_key(), csrf_key(shape)])
-        .filter_map(|((name, path), key)| {
-            key.map(|_| json!({ "name": name, "mountPath": path, "readOnly": true }))
-        })
+    let keys = KEYS.into_iter().zip([shape.token_key(), csrf_key(shape)]);
+    // The application's, of whose disk the sidecar tells what is left (E15).
+    container["volumeMounts"] = std::iter::once(("tmp", "/tmp"))
+        .chain(keys.filter_map(|(mount, key)| key.map(|_| mount)))
+        .map(|(name, path)| json!({ "name": name, "mountPath": path, "readOnly": true }))
         .collect();
-    if !mounts.is_empty() {
-        container["volumeMounts"] = mounts.into();
-    }
     container
 }
 

@@ -121,6 +121,14 @@ pub(super) fn says(shape: &Shape, variable: &str) -> bool {
         || shape.config_map_key_refs.contains_key(variable)
 }
 
+/// The value of a variable in the pods; `None` where none is, or where a Secret or another ConfigMap holds it.
+pub(super) fn plain(service: &str, shape: &Shape, variable: &str) -> Option<String> {
+    if says(shape, variable) {
+        return shape.env.get(variable).or_else(|| shape.config.get(variable)).cloned();
+    }
+    defaults(service, shape).into_iter().find(|(name, _)| *name == variable).map(|(_, value)| value)
+}
+
 /// Port that the application listens on (X14).
 pub(super) fn port(shape: &Shape) -> u16 {
     shape.port.unwrap_or(match shape.stack {

@@ -72,7 +72,10 @@ impl Report {
 
     /// Look at application, dependencies and configuration for ever.
     pub async fn run(&self) {
-        let liveness = self.liveness.run(|alive, stands_for| self.kpis.record_liveness(alive, stands_for));
+        let liveness = self.liveness.run(|alive, stands_for| {
+            self.kpis.record_liveness(alive, stands_for);
+            self.metrics.set_alive(alive);
+        });
         tokio::join!(liveness, self.dependencies.run(), self.metrics.run(), self.look_at_configuration());
     }
 

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod calls;
 pub mod logs;
 pub mod metrics;
+pub mod monitoring;
 
 pub use admin::{Admin, Heartbeat, Latch, Readiness};
 pub use logs::{LogFormat, init};

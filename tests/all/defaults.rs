@@ -38,7 +38,9 @@ impl Planned {
     /// The parts of a kind, which two field managers may write, laid over each other.
     pub fn find(&self, kind: &str) -> Option<Value> {
         let mut found = None;
-        for object in self.0.iter().filter(|object| object["kind"] == kind) {
+        // The dashboard is a ConfigMap too, and not that of the pods.
+        let is_board = |object: &Value| !object["metadata"]["labels"]["grafana_dashboard"].is_null();
+        for object in self.0.iter().filter(|object| object["kind"] == kind && !is_board(object)) {
             visiobook::plan::merge(found.get_or_insert(json!({})), object.clone());
         }
         found

@@ -61,6 +61,7 @@ fn every_pod_has_a_native_sidecar_that_is_locked_down() {
             "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] }, "readOnlyRootFilesystem": true,
             "runAsNonRoot": true, "runAsUser": 1001, "seccompProfile": { "type": "RuntimeDefault" },
         },
+        "volumeMounts": [{ "name": "tmp", "mountPath": "/tmp", "readOnly": true }],
     }]);
     assert_eq!(pod["initContainers"], expected);
     let off = self::pod(json!({ "sidecar": { "mode": "Off" } }), typed("production"));
@@ -211,10 +212,12 @@ fn keys_are_mounted_for_the_sidecar_with_the_previous_one_where_it_is_there() {
             { "secret": { "name": name, "items": [{ "key": format!("{key}_PREVIOUS"), "path": "previous" }], "optional": true } },
         ] } })
     };
-    let mount = json!([{ "name": "sidecar-jwt", "mountPath": "/etc/visiobook/keys/jwt", "readOnly": true }]);
+    // The application's /tmp, whose room it tells.
+    let room = json!({ "name": "tmp", "mountPath": "/tmp", "readOnly": true });
+    let key = json!({ "name": "sidecar-jwt", "mountPath": "/etc/visiobook/keys/jwt", "readOnly": true });
     let shared = keys(of(json!({})));
     assert_eq!(shared["volumes"][2], volume("jwt", "secret"));
-    assert_eq!(shared["initContainers"][0]["volumeMounts"], mount);
+    assert_eq!(shared["initContainers"][0]["volumeMounts"], json!([room, key]));
     assert_eq!(
         keys(of(json!({ "secret": { "name": "own", "key": "k" } })))["volumes"][2],
         volume("own", "k")
@@ -222,7 +225,7 @@ fn keys_are_mounted_for_the_sidecar_with_the_previous_one_where_it_is_there() {
     let none = keys(json!({ "sidecar": { "auth": { "jwks": "https://l/jwks" } } }));
     assert_eq!(
         (&none["volumes"][2], &none["initContainers"][0]["volumeMounts"]),
-        (&Value::Null, &Value::Null)
+        (&Value::Null, &json!([room]))
     );
 }
 

@@ -48,6 +48,7 @@ pub fn environments() -> impl Strategy<Value = VisiobookEnvironmentSpec> {
         ("images", 0.3, object(vec![("forbidLatest", 0.3, flag())])),
         ("sidecar", 0.4, environment_sidecar()),
         ("ingress", 0.4, environment_ingress()),
+        ("monitoring", 0.3, monitoring()),
         ("networkPolicy", 0.4, environment_network_policy()),
     ]);
     environment.prop_map(|value| serde_json::from_value(value).expect("environment"))
@@ -95,6 +96,7 @@ fn specs() -> impl Strategy<Value = Value> {
         ),
         ("disruptionBudget", 0.4, disruption_budget()),
         ("ingress", 0.3, ingress()),
+        ("monitoring", 0.3, monitoring()),
         ("networkPolicy", 0.4, network_policy()),
         ("serviceAccount", 0.4, service_account()),
         (
@@ -348,6 +350,38 @@ fn sidecar_resources() -> Values {
                 ("memory", 0.5, quantity(&["0.25Gi", "128Mi"])),
             ]),
         ),
+    ])
+}
+
+fn monitoring() -> Values {
+    let numbers = |numbers: std::ops::Range<u32>| numbers.prop_map(Value::from).boxed();
+    let objectives = object(vec![
+        (
+            "availabilityPercent",
+            0.5,
+            proptest::sample::select(vec![json!(99), json!(99.95), json!(95.5)]).boxed(),
+        ),
+        ("maxErrorPercent", 0.3, proptest::sample::select(vec![json!(1), json!(0.5)]).boxed()),
+        ("latencyMilliseconds", 0.3, numbers(1..1000)),
+        ("maxLatencyMilliseconds", 0.3, numbers(1000..4999)),
+        ("maxMemoryPercent", 0.3, numbers(1..99)),
+    ]);
+    let alert_labels =
+        btree_map("[a-z_][a-z0-9]{3,9}", text().prop_map(word), 0..3).prop_map(|mut labels| {
+            labels.retain(|name, value| {
+                !["severity", "namespace", "service"].contains(&name.as_str()) && !value.contains("{{")
+            });
+            json!(labels)
+        });
+    object(vec![
+        ("enabled", 0.3, flag()),
+        ("interval", 0.5, one_of(&["5s", "30s", "1m", "2m"])),
+        ("labels", 0.5, labels()),
+        ("alertLabels", 0.5, alert_labels.boxed()),
+        ("objectives", 0.5, objectives),
+        ("disabledAlerts", 0.3, Just(json!(["DiskSpaceLow", "HighLatency"])).boxed()),
+        ("dashboard", 0.3, flag()),
+        ("runbookUrl", 0.3, one_of(&["https://wiki.example/runbooks"])),
     ])
 }
 

@@ -51,6 +51,7 @@ pub struct Metrics {
     dropped: IntCounterVec,
     cpu: GaugeVec,
     memory: GaugeVec,
+    alive: GaugeVec,
     disk_free: Gauge,
     disk_total: Gauge,
     /// Business KPIs: name to metric.
@@ -90,6 +91,11 @@ impl Metrics {
                 "CPU that the application uses, in per cent of a core.",
             )?,
             memory: unset(&registry, "system_memory_usage_bytes", "Memory that the application uses.")?,
+            alive: unset(
+                &registry,
+                "visiobook_application_up",
+                "Whether the application answers, as /alive says it: 1 or 0.",
+            )?,
             disk_free: register(&registry, Gauge::new("disk_free_bytes", "Bytes left in /tmp.")?)?,
             disk_total: register(&registry, Gauge::new("disk_total_bytes", "Bytes that /tmp can hold.")?)?,
             kpis: settings.kpis.clone(),
@@ -131,6 +137,11 @@ impl Metrics {
             let pause = if self.scrape().await.is_some() { INTERVAL } else { FAILING };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Whether the application answers.
+    pub fn set_alive(&self, alive: bool) {
+        self.alive.with_label_values::<&str>(&[]).set(f64::from(u8::from(alive)));
     }
 
     /// Per cent of a core that the application used last, if it tells.

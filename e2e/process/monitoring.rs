@@ -1,0 +1,108 @@
+//! Prometheus, the real one, finds what the operator writes for it, and dashboards and alerts find what pods tell.
+
+use serde_json::{Value, json};
+use visiobook::api::kinds::Kind;
+use visiobook::plan::monitoring::OF_DATABASES;
+use visiobook::telemetry::monitoring as own;
+
+use crate::support::Clients;
+use crate::support::definitions::Definitions;
+use crate::support::operator::{Stage, alone};
+use crate::support::prometheus::Prometheus;
+
+/// podinfo, which is written in Go, tells the metrics of its runtime, and answers with any status that it is asked for.
+/// It only says that it has a database.
+fn podinfo() -> Value {
+    json!({
+        "image": "docker.io/stefanprodan/podinfo:6.9.2",
+        "stack": "go",
+        "replicas": 2,
+        "env": { "PODINFO_PORT": "8080", "PODINFO_PORT_METRICS": "9797", "PODINFO_DATA_PATH": "/tmp", "DB_HOST": "nowhere" },
+        "sidecar": { "metricsPort": 9797, "routes": ["/version", "/status/{code}"] },
+    })
+}
+
+/// The queries of a dashboard, with the title of their panel.
+fn queries(dashboard: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("text").to_string();
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    panels
+        .flat_map(|panel| {
+            let targets = panel["targets"].as_array().expect("queries").iter();
+            targets.map(|target| (text(&panel["title"]), text(&target["expr"]))).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn dashboard(config: &Value, file: &str) -> Value {
+    serde_json::from_str(config["data"][file].as_str().expect("a dashboard")).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dashboards_and_alerts_find_what_real_pods_tell() {
+    let alone = alone().await;
+    let _definitions = Definitions::installed().await;
+    let stage = Stage::governed(&alone, "monitoring", json!({ "type": "development" })).await;
+    let site = &stage.site;
+    let operator = stage.launch(Default::default());
+    operator.leads().await;
+    site.apply("films", podinfo()).await;
+    site.ready("films").await;
+    site.condition("films", "MonitoringReady", "True", "Enabled").await;
+
+    let monitor = site.existing(Kind::ServiceMonitor, "films").await;
+    let rule = site.existing(Kind::PrometheusRule, "films").await;
+    let prometheus = Prometheus::start(&[monitor], &[rule, own::rules()], operator.admin()).await;
+
+    // Every tenth request fails.
+    let service = site.existing(Kind::Service, "films").await;
+    let address = format!("{}:80", service["spec"]["clusterIP"].as_str().expect("an address"));
+    let address = address.parse().expect("an address");
+    let (good, bad) = (Clients::start(address, "/version", 2), Clients::start(address, "/status/500", 1));
+
+    let me = format!(r#"namespace="{}",job="films""#, site.namespace);
+    let up = prometheus.until(&format!("sum(up{{{me}}}) == 2")).await;
+    assert_eq!(up.len(), 1);
+    // From the kubelet, by the pod's name and the container's.
+    let pods = format!(
+        r#"namespace="{}",pod=~"films-(blue|green)-[a-z0-9]+-[a-z0-9]+",container="app""#,
+        site.namespace
+    );
+    prometheus.until(&format!("container_memory_working_set_bytes{{{pods}}}")).await;
+
+    let board = site.existing(Kind::ConfigMap, "films-dashboard").await;
+    let board = dashboard(&board, &format!("{}_films.json", site.namespace));
+    let mut empty = Vec::new();
+    for (title, query) in queries(&board) {
+        // What only services with a database tell; podinfo has none.
+        if OF_DATABASES.iter().any(|metric| query.contains(metric)) {
+            assert!(
+                prometheus.query(&query).is_empty(),
+                "{title} returns something: take it out of the list"
+            );
+            empty.push(title);
+            continue;
+        }
+        let series = prometheus.until(&query).await;
+        assert!(series.iter().all(|one| one["value"][1] != "NaN"), "{title}: {series:?}");
+    }
+    assert!(empty.len() >= 2, "{empty:?}");
+    let own = own::board();
+    for (title, query) in queries(&dashboard(&own, "visiobook-operator.json")) {
+        // Nothing has drifted yet.
+        if title != "Drift put back" {
+            prometheus.until(&query).await;
+        }
+    }
+
+    // The rules are loaded, and see the errors; what is well does not fire.
+    let errors = r#"ALERTS{alertname="HighErrorRate",service="films"}"#;
+    prometheus.until(errors).await;
+    let (answered, _) = good.stop().await;
+    assert!(answered > 0);
+    bad.stop().await;
+    let alive = prometheus.query(&format!("sum(visiobook_application_up{{{me}}})"));
+    assert_eq!(alive[0]["value"][1], "2");
+    assert!(prometheus.query(r#"ALERTS{alertname="ApplicationDown",service="films"}"#).is_empty());
+    assert!(prometheus.query(r#"ALERTS{alertname="DiskSpaceLow",service="films"}"#).is_empty());
+}

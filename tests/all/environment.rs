@@ -1,0 +1,91 @@
+//! What an environment gives its namespaces, and what is told of it.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use visiobook::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookEnvironmentStatus};
+use visiobook::facts::Failure;
+use visiobook::plan;
+use visiobook::status::{Place, Violation, report_environment};
+
+fn spec(value: Value) -> VisiobookEnvironmentSpec {
+    serde_json::from_value(value).expect("environment")
+}
+
+fn planned(value: Value) -> Vec<Value> {
+    plan::govern("staging", &spec(value), "shop").objects.into_iter().map(|planned| planned.object).collect()
+}
+
+#[test]
+fn an_environment_that_says_nothing_gives_nothing() {
+    assert_eq!(
+        planned(json!({ "type": "production", "access": {}, "quota": { "hard": {} } })),
+        Vec::<Value>::new()
+    );
+}
+
+#[test]
+fn what_is_given_belongs_to_no_object_and_is_spelled_as_it_is_stored() {
+    let given = planned(json!({
+        "type": "staging",
+        "quota": { "hard": { "requests.cpu": "2000m", "pods": "10" } },
+        "limitRange": { "limits": [
+            { "type": "Container", "max": { "cpu": "1000m" }, "default": { "memory": "1024Mi" }, "min": { "cpu": "10m" } },
+            { "type": "Pod", "max": { "cpu": "2" } },
+        ] },
+        "access": { "view": ["a", "b"], "approve": ["c"] },
+    }));
+    assert_eq!(given.len(), 4);
+    for object in &given {
+        assert!(object["metadata"].get("ownerReferences").is_none(), "{object}");
+        assert_eq!(object["metadata"]["labels"]["platform.visiobook.com/environment"], "staging");
+        assert_eq!(object["metadata"]["namespace"], "shop");
+    }
+    assert_eq!(given[0]["spec"]["hard"], json!({ "requests.cpu": "2", "pods": "10" }));
+    assert_eq!(
+        given[1]["spec"]["limits"],
+        json!([
+            {
+                "type": "Container", "max": { "cpu": "1" }, "min": { "cpu": "10m" },
+                "default": { "cpu": "1", "memory": "1Gi" }, "defaultRequest": { "cpu": "1", "memory": "1Gi" },
+            },
+            { "type": "Pod", "max": { "cpu": "2" } },
+        ])
+    );
+    assert_eq!(given[2]["roleRef"]["name"], "visiobook-viewer");
+    assert_eq!(given[2]["subjects"].as_array().map(Vec::len), Some(2));
+    assert_eq!(given[3]["roleRef"]["name"], "visiobook-approver");
+}
+
+#[test]
+fn an_environment_tells_what_failed_who_breaks_its_rules_and_who_is_too_lenient() {
+    let said = spec(json!({ "type": "production", "podSecurity": { "enforce": "baseline" } }));
+    let failure = Failure { reason: "NameTaken", message: "LimitRange x exists".into(), transient: false };
+    let place = |name: &str, enforces| Place { name: name.into(), enforces, failure: None, not_raised: None };
+    let mut places = [place("a", PodSecurityLevel::Privileged), place("b", PodSecurityLevel::Restricted)];
+    places[1].failure = Some(failure);
+    let violations: Vec<Violation> = (0..12)
+        .map(|index| Violation {
+            service: format!("a/{index:02}"),
+            message: "spec.image: no [image-tag]".into(),
+        })
+        .collect();
+    let previous = VisiobookEnvironmentStatus::default();
+    let status = report_environment(&said, 7, &places, 20, &violations, &previous, Timestamp::UNIX_EPOCH);
+    assert_eq!((status.namespaces, status.services, status.violations), (2, 20, 12));
+    let told = |type_: &str| {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == type_).expect(type_);
+        (condition.status.as_str(), condition.reason.as_str(), condition.message.as_str())
+    };
+    assert_eq!(told("Ready"), ("False", "NameTaken", "b: LimitRange x exists"));
+    let (conforming, _, message) = told("Conforming");
+    assert!(
+        conforming == "False" && message.contains("a/09: ") && message.ends_with("and 2 more"),
+        "{message}"
+    );
+    let (enforced, _, message) = told("PodSecurity");
+    assert!(enforced == "False" && message.ends_with(": a"), "{message}");
+
+    // The same again keeps its times, so nothing is published.
+    let later = Timestamp::from_second(99).expect("time");
+    assert_eq!(report_environment(&said, 7, &places, 20, &violations, &status, later), status);
+}
