@@ -74,9 +74,11 @@ async fn chart_and_kustomize_install_the_same() {
         "rbac.podSecurity=true",
         "networkPolicy.enabled=true",
         "metrics.serviceMonitor.enabled=true",
+        "metrics.prometheusRule.enabled=true",
+        "metrics.dashboard.enabled=true",
     ];
     let complete = template(&helm, &["--set", &complete.join(",")]);
-    assert_eq!(complete.len(), plain.len() + 5);
+    assert_eq!(complete.len(), plain.len() + 7);
     assert_equal(&complete, &kustomize("config/complete"));
 }
 

@@ -102,7 +102,8 @@ async fn helm_installs_upgrades_with_the_crds_and_leaves_every_service_on_uninst
     release.put("install", &chart, &["--create-namespace", "--take-ownership", "--set", "replicas=2"]);
     site.apply("tiny", quick(json!({}))).await;
     let service = site.ready("tiny").await;
-    assert_eq!(service.status.expect("status").children.len(), 6);
+    let children = service.status.expect("status").children;
+    assert!(children.iter().any(|child| child.kind == "Deployment"), "{children:?}");
     assert!(release.may("list", "secrets", &site.namespace) && release.may("list", "namespaces", "default"));
     assert!(!release.may("list", "secrets", "default"), "rights in every namespace");
     assert!(!release.may("delete", "deployments.apps", &release.name), "rights in its own namespace");

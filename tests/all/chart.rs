@@ -29,10 +29,11 @@ fn files(folder: &str) -> BTreeSet<String> {
 }
 
 /// A chart reads no file outside of its folder, so it holds copies: of these folders, all but some files.
-const COPIED: [(&str, &str, &[&str]); 4] = [
+const COPIED: [(&str, &str, &[&str]); 5] = [
     ("crds", "files/crds", &[]),
     // The account has annotations of its own in the chart.
     ("config/rbac", "files/rbac", &["service-account.yaml"]),
+    ("config/monitoring", "files/monitoring", &[]),
     ("config/pod-security", "files/pod-security", &[]),
     ("config/policy", "files/policy", &[]),
 ];
