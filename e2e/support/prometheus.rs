@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,7 +13,7 @@ pub struct Prometheus {
     server: Child,
     /// Lets Prometheus speak to the API server, and through it to the kubelets, without keys of its own.
     proxy: Child,
-    folder: TempDir,
+    _folder: TempDir,
     address: String,
     tools: String,
 }
@@ -57,7 +56,7 @@ impl Prometheus {
                 &format!("--web.listen-address={address}"),
             ],
         );
-        let prometheus = Prometheus { server, proxy, folder, address, tools };
+        let prometheus = Prometheus { server, proxy, _folder: folder, address, tools };
         eventually("Prometheus answers", || async { prometheus.try_query("vector(1)").map(drop) }).await;
         prometheus
     }
@@ -79,11 +78,11 @@ impl Prometheus {
         serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {:?}", output.stdout))
     }
 
-    /// Wait until an expression yields something.
+    /// Wait until an expression yields something that is a number.
     pub async fn until(&self, expression: &str) -> Vec<Value> {
         eventually(expression, || async {
             match self.try_query(expression) {
-                Ok(series) if !series.is_empty() => Ok(series),
+                Ok(series) if series.iter().any(|one| one["value"][1] != "NaN") => Ok(series),
                 other => Err(other),
             }
         })

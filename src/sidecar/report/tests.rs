@@ -181,6 +181,34 @@ async fn a_dead_application_is_unhealthy_and_says_so() {
 }
 
 #[tokio::test]
+async fn metrics_tell_whether_the_application_answers() {
+    let port = serve(Router::new().route("/", get(|| async { "here" }))).await;
+    for (port, told) in [(port, "visiobook_application_up 1"), (1, "visiobook_application_up 0")] {
+        let report = report(json!({ "application": { "port": port } }), &Arc::default());
+        let metrics = async || {
+            let text = report.answer(&Method::GET, "/metrics", "c-1").await.into_body();
+            String::from_utf8(text.to_vec()).unwrap()
+        };
+        // Nothing is told before anybody has looked.
+        assert!(!metrics().await.contains("visiobook_application_up "));
+        let looking = tokio::spawn({
+            let report = report.clone();
+            async move { report.run().await }
+        });
+        let mut text = String::new();
+        for _ in 0..400 {
+            text = metrics().await;
+            if text.lines().any(|line| line == told) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(text.lines().any(|line| line == told), "no {told} in\n{text}");
+        looking.abort();
+    }
+}
+
+#[tokio::test]
 async fn missing_configuration_is_named() {
     let report = report(
         json!({ "configuration": ["SERVICE_NAME", "DATABASE_URL"], "variables": { "SERVICE_NAME": "books" } }),
