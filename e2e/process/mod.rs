@@ -11,6 +11,7 @@ mod lag;
 mod leader;
 mod orphaned;
 mod restart_apiserver;
+mod sources;
 mod state;
 mod stored;
 mod strict;

@@ -7,6 +7,7 @@ pub mod kinds;
 pub mod names;
 pub mod quantity;
 mod schema;
+mod secret_sources;
 mod service;
 mod sidecar;
 mod stack;
@@ -20,6 +21,7 @@ pub use environment::{
 pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls};
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use schema::crds;
+pub use secret_sources::{EnvironmentSecrets, RemoteKey, SecretKind, SecretSource, SecretStore, StoreKind};
 pub use service::{
     Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,
     Strategy, VisiobookService, VisiobookServiceSpec, WorkloadAccount,

@@ -58,6 +58,7 @@ pub async fn observe(
     Ok(Facts {
         environment: surroundings.environment,
         secrets: secrets.look(&owner.namespace, &references).await?,
+        sealed_secrets: secrets.sealed(&owner.namespace, &references),
         deployments,
         recorded: service.status.as_ref().and_then(|status| status.active_colour),
         selected,
@@ -77,16 +78,15 @@ fn references(
     revisions: &[RevisionFact],
     deployments: &BTreeMap<Colour, DeploymentFact>,
 ) -> BTreeSet<SecretKey> {
-    let asked = service.spec.secrets.values().map(|key| (key.name.clone(), key.key.clone()));
+    let name = service.metadata.name.as_deref().unwrap_or_default();
+    let asked = check::asked(name, &service.spec).into_iter().map(|key| (key.name, key.key));
     let running = revisions
         .iter()
         .filter(|revision| deployments.values().any(|deployment| deployment.revision == revision.hash))
         .filter_map(|revision| revision.data.pointer("/shape/secrets")?.as_object())
         .flat_map(|secrets| secrets.values())
         .filter_map(|key| Some((key["name"].as_str()?.to_string(), key["key"].as_str()?.to_string())));
-    let mounted =
-        check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
-    asked.chain(running).chain(mounted).collect()
+    asked.chain(running).collect()
 }
 
 /// The Deployments of a service.

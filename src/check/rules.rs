@@ -4,6 +4,7 @@ mod exposure;
 mod origin;
 mod pod;
 mod resources;
+mod secret_sources;
 mod sidecar;
 mod variables;
 
@@ -42,7 +43,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 26] = [
+const RULES: [Rule; 27] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -69,6 +70,7 @@ const RULES: [Rule; 26] = [
     sidecar::dependencies,
     exposure::ingress,
     exposure::isolation,
+    secret_sources::sources,
 ];
 
 /// Every refusal, in order.

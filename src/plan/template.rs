@@ -52,6 +52,11 @@ pub(super) fn render(service: &str, shape: &Shape, config: &Value, sidecar_image
             spec[field] = value.clone();
         }
     }
+    if !shape.gpu_tolerations.is_empty() {
+        let mut tolerations = shape.gpu_tolerations.clone();
+        tolerations.extend(pod.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default());
+        spec["tolerations"] = tolerations.into();
+    }
     if let Some(context) = pod.get("securityContext") {
         merge(&mut spec["securityContext"], context.clone());
     }

@@ -14,6 +14,7 @@ mod refusals;
 mod requirements;
 mod revision;
 mod rooms;
+mod secret_sources;
 mod sidecar;
 mod specs;
 mod traces;
