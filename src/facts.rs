@@ -3,7 +3,7 @@
 mod container;
 mod content;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -21,6 +21,8 @@ pub struct Facts {
     pub environment: EnvironmentFact,
     /// Every key of a Secret that the resource or its active revision uses.
     pub secrets: BTreeMap<SecretKey, SecretFact>,
+    /// Secrets that a SealedSecret of the same name made.
+    pub sealed_secrets: BTreeSet<String>,
     /// Deployments that exist, by colour.
     pub deployments: BTreeMap<Colour, DeploymentFact>,
     /// Colour that serves, as the status records it; `None` before the first, or when the status is lost.

@@ -6,7 +6,7 @@ mod events;
 mod pods;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::names::{self, Colour};
 use crate::api::{Child, VisiobookServiceStatus};
@@ -73,7 +73,11 @@ impl Event {
 
 /// The status of a service that is kept.
 pub fn report(pass: &Pass<'_>, now: Timestamp) -> Report {
-    let status = numbers(pass, conditions::kept(pass, now));
+    let mut status = numbers(pass, conditions::kept(pass, now));
+    if pass.decision.rotation.rotates && pass.failure.is_none() {
+        // The API server keeps whole seconds.
+        status.secrets_rotated = Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
+    }
     let pressing = !conditions::same_words(&status.conditions, &pass.previous.conditions)
         || status.observed_generation != pass.previous.observed_generation;
     Report { events: events::events(pass, &status), status, pressing }
@@ -141,6 +145,7 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
             .serving
             .map(|serving| format!("{}/{}", serving.ready.min(serving.replicas), serving.replicas)),
         last_replicas: Some(pass.replicas),
+        secrets_rotated: previous.secrets_rotated.clone(),
         children,
         conditions,
     }

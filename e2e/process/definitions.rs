@@ -37,8 +37,13 @@ async fn a_kind_that_comes_and_goes_while_the_operator_runs_is_followed_without_
     let service = site.condition("users", "Exposed", "False", "KindMissing").await;
     assert!(message(&service, "Exposed").contains(&kind.definition()), "{}", message(&service, "Exposed"));
     super::state::settled(site, "users").await;
-    for made in [Kind::Service, Kind::Deployment, Kind::NetworkPolicy, Kind::Ingress] {
-        assert!(site.child(made, "users").await.is_some() || made == Kind::Deployment, "{made:?}");
+    for (made, name) in [
+        (Kind::Service, "users"),
+        (Kind::Deployment, "users-blue"),
+        (Kind::NetworkPolicy, "users"),
+        (Kind::Ingress, "users"),
+    ] {
+        assert!(site.child(made, name).await.is_some(), "{made:?}");
     }
 
     for round in 0..2 {
@@ -50,6 +55,15 @@ async fn a_kind_that_comes_and_goes_while_the_operator_runs_is_followed_without_
         assert_eq!(route["spec"]["rules"][0]["matches"][0]["path"]["value"], "/api/v1/users");
         assert!(arrived.elapsed() < SECONDS, "round {round}: it came after {:?}", arrived.elapsed());
 
+        // It is kept as it should be, like any other child.
+        let stolen =
+            json!([{ "op": "replace", "path": "/spec/hostnames", "value": ["elsewhere.example.com"] }]);
+        site.meddle(kind, "users", stolen).await.expect("changed");
+        eventually("the host again", || async {
+            let hosts = site.existing(kind, "users").await["spec"]["hostnames"].clone();
+            if hosts == json!(["api.visiobook.com"]) { Ok(()) } else { Err(hosts) }
+        })
+        .await;
         // Whoever deletes it now does so while it is offered: it comes back.
         site.children(kind).delete("users", &Default::default()).await.expect("deleted");
         eventually("the route again", || async { site.child(kind, "users").await.ok_or(()) }).await;

@@ -77,11 +77,13 @@ fn objects(site: &Site, service: &VisiobookService, environment: EnvironmentFact
         uid: "00000000-0000-0000-0000-000000000001".into(),
     };
     let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
-    let keys = service.spec.secrets.values().chain(check::mounted(service.spec.sidecar.as_ref()));
-    let secrets = keys.map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
+    let keys = check::asked(service.metadata.name.as_deref().expect("name"), &service.spec);
+    let secrets = keys.iter().map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
     let sidecar_image = SIDECAR_IMAGE.into();
+    let sealed_secrets = keys.iter().map(|key| key.name.clone()).collect();
     let operator_namespace = "visiobook-system".into();
-    let facts = Facts { environment, secrets, sidecar_image, operator_namespace, ..Facts::default() };
+    let facts =
+        Facts { environment, secrets, sealed_secrets, sidecar_image, operator_namespace, ..Facts::default() };
     let verdict = check::validate(service, &facts.environment);
     let decision = rollout::step(&verdict, &facts);
     assert!(decision.held.is_empty(), "{:?}", decision.held);

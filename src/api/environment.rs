@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};
+use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -14,6 +14,7 @@ use super::exposure::EnvironmentIngress;
 use super::governance::{Access, PodSecurity, Quota, Ranges, VisiobookEnvironmentStatus};
 use super::isolation::EnvironmentNetworkPolicy;
 use super::monitoring::Monitoring;
+use super::secret_sources::EnvironmentSecrets;
 use super::sidecar::EnvironmentSidecar;
 
 /// One environment: the defaults its services start from, and the limits they keep to. A namespace belongs to it
@@ -65,6 +66,9 @@ pub struct VisiobookEnvironmentSpec {
     /// What the sidecars of all services start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<EnvironmentSidecar>,
+    /// Where services have their secrets from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<EnvironmentSecrets>,
     /// How services are reached from outside of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<EnvironmentIngress>,
@@ -167,6 +171,9 @@ pub struct EnvironmentDefaults {
     /// Labels of nodes that pods with a GPU ask for, beside their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gpu_node_selector: BTreeMap<String, String>,
+    /// Taints that pods with a GPU tolerate, beside their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_tolerations: Vec<Toleration>,
 }
 
 /// Whether an environment scales its services.

@@ -9,6 +9,7 @@ mod monitoring;
 pub mod names;
 pub mod quantity;
 mod schema;
+mod secret_sources;
 mod service;
 mod sidecar;
 mod stack;
@@ -28,6 +29,7 @@ pub use governance::{
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use monitoring::{Alert, Monitoring, Objectives};
 pub use schema::crds;
+pub use secret_sources::{EnvironmentSecrets, RemoteKey, SecretKind, SecretSource, SecretStore, StoreKind};
 pub use service::{
     Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,
     Strategy, VisiobookService, VisiobookServiceSpec, WorkloadAccount,

@@ -105,6 +105,11 @@ pub fn pull_secret(service: &str, digest: &str) -> String {
     format!("{service}-pull-{digest}")
 }
 
+/// Name of the ExternalSecret of a service, and of the Secret that it fills.
+pub fn external_secret(service: &str) -> String {
+    format!("{service}-secrets")
+}
+
 /// Name of the ControllerRevision that stores a revision.
 pub fn revision(service: &str, revision: &str) -> String {
     format!("{service}-{revision}")

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::exposure::Ingress;
 use super::isolation::NetworkPolicy;
 use super::monitoring::Monitoring;
+use super::secret_sources::SecretSource;
 use super::sidecar::{Dependency, Sidecar};
 use super::stack::{DomainService, Profile, Stack};
 use super::status::VisiobookServiceStatus;
@@ -151,10 +152,10 @@ pub struct VisiobookServiceSpec {
     /// Files kept in the same ConfigMap and mounted read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_files: Option<ConfigFiles>,
-    /// Environment variables whose value is a key of a Secret in the same namespace. Nothing starts until each is
-    /// there; a rotation replaces the pods.
+    /// Environment variables whose value is secret: a key of a Secret in the same namespace, or of the environment's
+    /// store. Nothing starts until each is there; a rotation replaces the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub secrets: BTreeMap<String, KeyRef>,
+    pub secrets: BTreeMap<String, SecretSource>,
     /// Environment variables whose value is a key of somebody else's ConfigMap in the same namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config_map_key_refs: BTreeMap<String, KeyRef>,

@@ -1,6 +1,6 @@
 //! What the operator reports of a VisiobookService.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,9 @@ pub struct VisiobookServiceStatus {
     /// Wanted pods when last seen: what comes back when `spec.replicas` is taken out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_replicas: Option<i32>,
+    /// When a secret last had a new value, and the pods were replaced for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_rotated: Option<Time>,
     /// Objects made for this service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Child>,

@@ -7,6 +7,7 @@ use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::secrets::is_sealed;
 use super::{Cache, Change, Difference, Live, Surroundings, compare, observe, resource, seed};
 use crate::api::kinds::Kind;
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
@@ -125,8 +126,15 @@ pub async fn foresee(
     let mut facts = observe::see(&cache, &owner, &service, surroundings);
     let references = observe::references(&service, &facts.revisions, &facts.deployments);
     for key in references {
-        let fact = secret(client, &owner.namespace, &key).await?;
+        let (fact, sealed) = secret(client, &owner.namespace, &key).await?;
+        if sealed {
+            facts.sealed_secrets.insert(key.0.clone());
+        }
         facts.secrets.insert(key, fact);
+    }
+    for key in observe::pull_secrets(&facts) {
+        let (fact, _) = secret(client, &operator.namespace, &key).await?;
+        facts.pull_secrets.insert(key.0, fact);
     }
     let verdict = check::validate(&service, &facts.environment);
     let mut decision = rollout::step(&verdict, &facts);
@@ -213,21 +221,25 @@ async fn children(client: &Client, owner: &Owner) -> Result<(Cache, MissingKinds
     Ok((cache, missing))
 }
 
-/// A key of a Secret. Who may not read Secrets is not told that one is missing.
+/// A key of a Secret, and whether that is sealed. Who may not read Secrets is not told that one is missing.
 async fn secret(
     client: &Client,
     namespace: &str,
     (name, key): &SecretKey,
-) -> Result<SecretFact, kube::Error> {
+) -> Result<(SecretFact, bool), kube::Error> {
     let present = |length| SecretFact::Present { digest: String::new(), length };
     match Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await {
-        Ok(None) => Ok(SecretFact::SecretMissing),
-        Ok(Some(secret)) => Ok(match secret.data.unwrap_or_default().get(key) {
-            Some(value) => present(String::from_utf8_lossy(&value.0).chars().count()),
-            None => SecretFact::KeyMissing,
-        }),
+        Ok(None) => Ok((SecretFact::SecretMissing, false)),
+        Ok(Some(secret)) => {
+            let sealed = is_sealed(&secret.metadata);
+            let fact = match secret.data.unwrap_or_default().get(key) {
+                Some(value) => present(String::from_utf8_lossy(&value.0).chars().count()),
+                None => SecretFact::KeyMissing,
+            };
+            Ok((fact, sealed))
+        }
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
-            Ok(present(contract::ENCRYPTION_KEY_LENGTH))
+            Ok((present(contract::ENCRYPTION_KEY_LENGTH), true))
         }
         Err(error) => Err(error),
     }

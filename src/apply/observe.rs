@@ -11,7 +11,7 @@ use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
 use crate::check;
 use crate::facts::{
-    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact, SecretFact,
+    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact,
     SecretKey, Signing,
 };
 use crate::plan::Owner;
@@ -43,9 +43,14 @@ pub async fn observe(
 ) -> Result<Facts, Error> {
     let home = surroundings.operator.namespace.clone();
     let facts = see(cache, owner, service, surroundings);
-    let pull_secrets = pull_secrets(secrets, &home, &facts).await?;
+    let originals = secrets.look(&home, &pull_secrets(&facts)).await?;
     let references = references(service, &facts.revisions, &facts.deployments);
-    Ok(Facts { secrets: secrets.look(&owner.namespace, &references).await?, pull_secrets, ..facts })
+    Ok(Facts {
+        secrets: secrets.look(&owner.namespace, &references).await?,
+        sealed_secrets: secrets.sealed(&owner.namespace, &references),
+        pull_secrets: originals.into_iter().map(|((name, _), fact)| (name, fact)).collect(),
+        ..facts
+    })
 }
 
 /// What the cache tells: everything but the secrets.
@@ -81,6 +86,7 @@ pub(super) fn see(
     Facts {
         environment: surroundings.environment,
         secrets: BTreeMap::new(),
+        sealed_secrets: BTreeSet::new(),
         deployments,
         recorded: service.status.as_ref().and_then(|status| status.active_colour),
         selected,
@@ -105,26 +111,19 @@ pub(super) fn references(
     revisions: &[RevisionFact],
     deployments: &BTreeMap<Colour, DeploymentFact>,
 ) -> BTreeSet<SecretKey> {
-    let asked = service.spec.secrets.values().map(|key| (key.name.clone(), key.key.clone()));
+    let name = service.metadata.name.as_deref().unwrap_or_default();
+    let asked = check::asked(name, &service.spec).into_iter().map(|key| (key.name, key.key));
     let running = revisions
         .iter()
         .filter(|revision| deployments.values().any(|deployment| deployment.revision == revision.hash))
         .filter_map(|revision| revision.data.pointer("/shape/secrets")?.as_object())
         .flat_map(|secrets| secrets.values())
         .filter_map(|key| Some((key["name"].as_str()?.to_string(), key["key"].as_str()?.to_string())));
-    let mounted =
-        check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
-    let trusted =
-        check::trusted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
-    asked.chain(running).chain(mounted).chain(trusted).collect()
+    asked.chain(running).collect()
 }
 
 /// Originals of the pull secrets that the environment has copied, or had copied for what runs.
-async fn pull_secrets(
-    secrets: &Secrets,
-    home: &str,
-    facts: &Facts,
-) -> Result<BTreeMap<String, SecretFact>, Error> {
+pub(super) fn pull_secrets(facts: &Facts) -> BTreeSet<SecretKey> {
     let named = match &facts.environment {
         EnvironmentFact::Governed { spec, .. } => spec.defaults.as_ref(),
         _ => None,
@@ -140,10 +139,7 @@ async fn pull_secrets(
         .filter_map(|revision| revision.data.pointer("/shape/copiedPullSecrets")?.as_array())
         .flatten()
         .filter_map(|name| name.as_str().map(str::to_string));
-    let keys: BTreeSet<SecretKey> =
-        named.chain(running).map(|name| (name, check::PULL_SECRET_KEY.to_string())).collect();
-    let found = secrets.look(home, &keys).await?;
-    Ok(found.into_iter().map(|((name, _), fact)| (name, fact)).collect())
+    named.chain(running).map(|name| (name, check::PULL_SECRET_KEY.to_string())).collect()
 }
 
 /// The Deployments of a service.

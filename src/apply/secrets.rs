@@ -22,15 +22,33 @@ const DIGEST_CHARACTERS: usize = 16;
 type Name = (String, String);
 type Keys = BTreeMap<String, SecretFact>;
 
-/// Which Secrets exist, in which version.
+/// Which Secrets exist, in which version, and who made them.
 #[derive(Default)]
-pub struct SecretIndex(Mutex<HashMap<Name, u64>>);
+pub struct SecretIndex(Mutex<HashMap<Name, Seen>>);
+
+#[derive(Clone, Copy, PartialEq)]
+struct Seen {
+    version: u64,
+    sealed: bool,
+}
+
+/// Whether a SealedSecret of the same name made a Secret.
+pub(super) fn is_sealed(meta: &ObjectMeta) -> bool {
+    meta.owner_references.iter().flatten().any(|owner| {
+        owner.kind == "SealedSecret"
+            && owner.controller == Some(true)
+            && Some(&owner.name) == meta.name.as_ref()
+    })
+}
 
 impl SecretIndex {
     /// A Secret was seen. Tells whether that is news.
-    pub fn see(&self, namespace: &str, name: &str, version: u64) -> bool {
+    pub fn see(&self, meta: &ObjectMeta) -> bool {
+        let name = meta.name.clone().unwrap_or_default();
+        let sealed = is_sealed(meta);
+        let seen = Seen { version: super::writer::version_of(meta), sealed };
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        index.insert((namespace.into(), name.into()), version) != Some(version)
+        index.insert((meta.namespace.clone().unwrap_or_default(), name), seen) != Some(seen)
     }
 
     /// A Secret is gone.
@@ -47,7 +65,7 @@ impl SecretIndex {
         gone
     }
 
-    fn version(&self, name: &Name) -> Option<u64> {
+    fn get(&self, name: &Name) -> Option<Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 }
@@ -152,9 +170,16 @@ impl Secrets {
         Ok(facts)
     }
 
+    /// Those of these Secrets that a SealedSecret of the same name made.
+    pub fn sealed(&self, namespace: &str, references: &BTreeSet<SecretKey>) -> BTreeSet<String> {
+        let sealed =
+            |name: &String| self.index.get(&(namespace.into(), name.clone())).is_some_and(|seen| seen.sealed);
+        references.iter().map(|(name, _)| name).filter(|name| sealed(name)).cloned().collect()
+    }
+
     async fn keys(&self, namespace: &str, name: &str) -> Result<Option<Keys>, Error> {
         let place = (namespace.to_string(), name.to_string());
-        let Some(version) = self.index.version(&place) else {
+        let Some(Seen { version, .. }) = self.index.get(&place) else {
             self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
             return Ok(None);
         };
@@ -182,5 +207,39 @@ impl Secrets {
             .collect();
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(place, (version, keys.clone()));
         Ok(Some(keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_sealed_where_a_sealed_secret_of_its_name_controls_it() {
+        let index = SecretIndex::default();
+        let see = |kind: &str, owner: &str, controller: bool| {
+            let owner = OwnerReference {
+                kind: kind.into(),
+                name: owner.into(),
+                controller: Some(controller),
+                ..OwnerReference::default()
+            };
+            let meta = ObjectMeta {
+                name: Some("tokens".into()),
+                namespace: Some("team".into()),
+                owner_references: Some(vec![owner]),
+                resource_version: Some("7".into()),
+                ..ObjectMeta::default()
+            };
+            let news = index.see(&meta);
+            (news, index.get(&("team".into(), "tokens".into())).is_some_and(|seen| seen.sealed))
+        };
+        assert_eq!(see("Pod", "tokens", true), (true, false));
+        assert_eq!(see("SealedSecret", "tokens", true), (true, true));
+        assert_eq!(see("SealedSecret", "tokens", true), (false, true));
+        assert_eq!(see("SealedSecret", "others", true), (true, false));
+        assert_eq!(see("SealedSecret", "tokens", false), (false, false));
     }
 }

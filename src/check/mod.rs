@@ -8,6 +8,7 @@ mod monitoring;
 mod resolve;
 mod revision;
 mod rules;
+mod secret_sources;
 mod secrets;
 mod sidecar;
 mod valid;
@@ -18,9 +19,8 @@ pub use isolation::Isolation;
 pub use monitoring::{Monitoring, RUNBOOKS};
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
-pub use secrets::{
-    PULL_SECRET_KEY, digest as secrets_digest, hold, hold_pulls, mounted, references, trusted,
-};
+pub use secret_sources::{External, asked};
+pub use secrets::{PULL_SECRET_KEY, digest as secrets_digest, hold, mounted, references, trusted};
 pub use sidecar::built_in as sidecar_resources;
 pub use valid::{Account, Budget, Scaling, Serving, Shape, Valid};
 

@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
 
 use super::{
-    Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, monitoring, sidecar,
+    Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, monitoring,
+    secret_sources, sidecar,
 };
 use crate::api::quantity::canonical;
 use crate::api::{
@@ -126,12 +127,20 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
             (Some(_), Some(defaults)) => defaults.gpu_node_selector.clone(),
             _ => BTreeMap::new(),
         },
+        gpu_tolerations: match (&gpu, defaults) {
+            (Some(_), Some(defaults)) => defaults.gpu_tolerations.iter().map(passed_through).collect(),
+            _ => Vec::new(),
+        },
         gpu,
         log_level: defaults.and_then(|d| d.log_level),
         env: spec.env.clone(),
         config: spec.config.clone(),
         config_files: spec.config_files.clone(),
-        secrets: spec.secrets.clone(),
+        secrets: spec
+            .secrets
+            .iter()
+            .map(|(variable, source)| (variable.clone(), secret_sources::key_of(name, variable, source)))
+            .collect(),
         config_map_key_refs: spec.config_map_key_refs.clone(),
         depends_on: spec.depends_on.clone(),
         trusted_proxies: environment
@@ -170,6 +179,8 @@ fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRul
             .create
             .unwrap_or(true)
             .then_some(Account { name: account.name, annotations: account.annotations }),
+        external: secret_sources::external(spec, environment),
+        sealed: secret_sources::sealed(environment),
         exposure: exposure::exposure(name, spec, environment),
         isolation: isolation::isolation(spec, environment),
         monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())

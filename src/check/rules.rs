@@ -5,6 +5,7 @@ mod monitoring;
 mod origin;
 mod pod;
 mod resources;
+mod secret_sources;
 mod sidecar;
 mod trust;
 mod variables;
@@ -44,7 +45,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 28] = [
+const RULES: [Rule; 29] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -73,6 +74,7 @@ const RULES: [Rule; 28] = [
     trust::callers,
     trust::certificates,
     trust::copied_pull_secrets,
+    secret_sources::sources,
 ];
 
 /// Every refusal, in order.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::wrong_length;
-use super::{Refusal, Shape};
+use super::{Refusal, Shape, Valid};
 use crate::api::{EnvironmentType, KeyRef, Sidecar};
-use crate::facts::{SecretFact, SecretKey};
+use crate::facts::{Facts, SecretFact, SecretKey};
 
 /// Key of registry credentials in a Secret of type kubernetes.io/dockerconfigjson.
 pub const PULL_SECRET_KEY: &str = ".dockerconfigjson";
@@ -25,9 +25,18 @@ pub fn trusted(sidecar: Option<&Sidecar>) -> Option<&KeyRef> {
     sidecar?.trusted_certificates.as_ref()?.secret.as_ref()
 }
 
-/// What holds a shape back; empty if nothing does.
-pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Refusal> {
+/// What holds a resource back; empty if nothing does.
+pub fn hold(valid: &Valid, facts: &Facts) -> Vec<Refusal> {
+    let (shape, secrets) = (&valid.shape, &facts.secrets);
     let mut held = Vec::new();
+    let fetched = |name: &str, variable: &str| {
+        let external = valid.serving.external.as_ref()?;
+        let remote = external.keys.get(variable).filter(|_| shape.secrets[variable].name == name)?;
+        Some(format!(
+            "waits for ExternalSecret \"{name}\" to fetch \"{}\" from {}: kubectl describe externalsecret {name} says why it has not",
+            remote.key, external.store.name
+        ))
+    };
     let variables = shape
         .secrets
         .iter()
@@ -41,15 +50,33 @@ pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Ref
         let told = match secrets.get(&(reference.name.clone(), reference.key.clone())) {
             None | Some(SecretFact::SecretMissing) => Some((
                 "secret-exists",
-                format!("waits for Secret \"{}\": create it, with key \"{}\"", reference.name, reference.key),
+                fetched(&reference.name, variable).unwrap_or_else(|| {
+                    format!(
+                        "waits for Secret \"{}\": create it, with key \"{}\"",
+                        reference.name, reference.key
+                    )
+                }),
             )),
             Some(SecretFact::KeyMissing) => Some((
                 "secret-key-exists",
-                format!(
-                    "waits for key \"{}\" of Secret \"{}\": add it, or correct the key",
-                    reference.key, reference.name
-                ),
+                fetched(&reference.name, variable).unwrap_or_else(|| {
+                    format!(
+                        "waits for key \"{}\" of Secret \"{}\": add it, or correct the key",
+                        reference.key, reference.name
+                    )
+                }),
             )),
+            Some(SecretFact::Present { .. })
+                if valid.serving.sealed && !facts.sealed_secrets.contains(&reference.name) =>
+            {
+                Some((
+                    "secret-sealed",
+                    format!(
+                        "Secret \"{0}\" is made by no SealedSecret, which the environment asks for: seal it under the same name and delete it, so that the SealedSecret makes it anew",
+                        reference.name
+                    ),
+                ))
+            }
             Some(SecretFact::Present { length, .. }) if shape.environment == EnvironmentType::Production => {
                 wrong_length(variable, *length).map(|wrong| {
                     (
@@ -64,11 +91,12 @@ pub fn hold(shape: &Shape, secrets: &BTreeMap<SecretKey, SecretFact>) -> Vec<Ref
             held.push(Refusal { rule, field, message });
         }
     }
+    held.extend(hold_pulls(shape, &facts.pull_secrets));
     held
 }
 
 /// What holds a shape back of the registry credentials that its environment has copied; empty if nothing does.
-pub fn hold_pulls(shape: &Shape, originals: &BTreeMap<String, SecretFact>) -> Vec<Refusal> {
+fn hold_pulls(shape: &Shape, originals: &BTreeMap<String, SecretFact>) -> Vec<Refusal> {
     let missing = shape
         .copied_pull_secrets
         .iter()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Exposure, Isolation, Monitoring};
+use super::{Exposure, External, Isolation, Monitoring};
 use crate::api::{
     ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType,
     Sidecar, SidecarMode, Stack,
@@ -66,6 +66,9 @@ pub struct Shape {
     /// Labels of nodes with GPUs, as the environment says.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gpu_node_selector: BTreeMap<String, String>,
+    /// Taints of nodes with GPUs, as the environment says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_tolerations: Vec<Value>,
     /// Log level, as the environment says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<LogLevel>,
@@ -144,6 +147,12 @@ pub struct Serving {
     /// ServiceAccount, where the operator makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
+    /// What is fetched from the environment's store, where anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<External>,
+    /// Whether each Secret must be made by a SealedSecret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
     /// The way in from outside, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,

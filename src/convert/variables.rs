@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::values::{Values, text};
 use super::{Error, Fate};
-use crate::api::{EnvironmentType, KeyRef, Sidecar, Stack, VisiobookServiceSpec};
+use crate::api::{EnvironmentType, KeyRef, SecretSource, Sidecar, Stack, VisiobookServiceSpec};
 use crate::check::Shape;
 use crate::contract;
 use crate::plan;
@@ -97,6 +97,10 @@ pub(super) fn convert(
 
 /// What the operator looks at when it gives variables.
 fn shape(spec: &VisiobookServiceSpec, environment: EnvironmentType) -> Shape {
+    let secrets = spec.secrets.iter().filter_map(|(variable, source)| {
+        let (name, key) = (source.name.clone()?, source.key.clone()?);
+        Some((variable.clone(), KeyRef { name, key }))
+    });
     Shape {
         environment,
         stack: spec.stack,
@@ -104,7 +108,7 @@ fn shape(spec: &VisiobookServiceSpec, environment: EnvironmentType) -> Shape {
         image: spec.image.clone().unwrap_or_default(),
         port: spec.port,
         gpu: spec.gpu.clone(),
-        secrets: spec.secrets.clone(),
+        secrets: secrets.collect(),
         ..Shape::default()
     }
 }
@@ -124,7 +128,7 @@ fn secrets(values: &mut Values<'_>, spec: &mut VisiobookServiceSpec) -> Result<(
         if variable != *name {
             values.note(&path, Fate::Changed, format!("it becomes the variable {variable}, as in the chart"));
         }
-        spec.secrets.insert(variable, KeyRef { name: secret, key });
+        spec.secrets.insert(variable, SecretSource::of(secret, key));
         for other in reference.keys().filter(|part| !["secretName", "name", "key"].contains(&part.as_str())) {
             values.note(&format!("{path}.{other}"), Fate::NoHome, "a secret has a name and a key");
         }
@@ -134,7 +138,7 @@ fn secrets(values: &mut Values<'_>, spec: &mut VisiobookServiceSpec) -> Result<(
     }
     for (name, secret, key) in CHART_SECRETS {
         if !said.contains_key(name) {
-            let reference = KeyRef { name: secret.into(), key: key.into() };
+            let reference = SecretSource::of(secret, key);
             spec.secrets.insert(name.into(), reference);
             let message = format!(
                 "{name} comes from the chart's own values: take it out of spec.secrets if the service has no use for it"

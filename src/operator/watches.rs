@@ -264,15 +264,9 @@ async fn secrets(
     let api: Api<PartialObjectMeta<Secret>> = api(&client, &scope);
     let concern = |namespace: &str, name: &str| {
         context.trigger_where(|service| {
-            let mounted = check::mounted(service.spec.sidecar.as_ref());
-            let trusted = check::trusted(service.spec.sidecar.as_ref());
             service.namespace().as_deref() == Some(namespace)
-                && service
-                    .spec
-                    .secrets
-                    .values()
-                    .chain(mounted)
-                    .chain(trusted)
+                && check::asked(&service.name_any(), &service.spec)
+                    .iter()
                     .any(|reference| reference.name == name)
         });
         context.see_own_secret(namespace, name);
@@ -305,9 +299,8 @@ async fn secrets(
         watcher::Event::InitApply(secret) | watcher::Event::Apply(secret) => {
             tell(child(&secret, false));
             let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-            let version = secret.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
             listed.insert((namespace.clone(), name.clone()));
-            if index.see(&namespace, &name, version) {
+            if index.see(secret.meta()) {
                 concern(&namespace, &name);
             }
         }

@@ -9,6 +9,7 @@ mod budget;
 mod config;
 mod deployment;
 mod environment;
+mod external;
 mod history;
 mod ingress;
 mod isolation;
@@ -90,6 +91,7 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     let (revision, serving) = (decision.revision.as_ref(), decision.serving.as_ref());
     if let Some(serving) = serving {
         plan.objects.extend(account::build(&site, serving));
+        plan.objects.extend(external::build(&site, serving));
     }
     if let Some(revision) = revision {
         let rendered = render(owner, revision, facts);

@@ -18,13 +18,19 @@ pub fn preview(
     operator: &Installation,
 ) -> Result<Vec<Value>, Vec<Refusal>> {
     let valid = check::validate(service, environment)?;
-    let references = check::references(&valid.shape).into_iter();
-    let mounted =
-        check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
-    let there = |key| (key, SecretFact::Present { digest: String::new(), length: SECRET_LENGTH });
+    let name = service.metadata.name.clone().unwrap_or_default();
+    let asked = check::asked(&name, &service.spec);
+    let there = || SecretFact::Present { digest: String::new(), length: SECRET_LENGTH };
+    let copied = match environment {
+        EnvironmentFact::Governed { spec, .. } => spec.defaults.as_ref(),
+        _ => None,
+    };
+    let copied = copied.into_iter().flat_map(|defaults| &defaults.copied_pull_secrets);
     let facts = Facts {
         environment: environment.clone(),
-        secrets: references.chain(mounted).map(there).collect(),
+        sealed_secrets: asked.iter().map(|key| key.name.clone()).collect(),
+        secrets: asked.into_iter().map(|key| ((key.name, key.key), there())).collect(),
+        pull_secrets: copied.map(|name| (name.clone(), there())).collect(),
         sidecar_image: operator.image.clone(),
         operator_namespace: operator.namespace.clone(),
         cluster_domain: operator.cluster_domain.clone(),
@@ -37,11 +43,8 @@ pub fn preview(
     // A digest of secrets that nobody has read says nothing.
     decision.rotation = Rotation::default();
     let replicas = rollout::size(service.spec.replicas, None, &decision, &facts);
-    let owner = Owner {
-        name: service.metadata.name.clone().unwrap_or_default(),
-        namespace: service.metadata.namespace.clone().unwrap_or_default(),
-        uid: String::new(),
-    };
+    let owner =
+        Owner { name, namespace: service.metadata.namespace.clone().unwrap_or_default(), uid: String::new() };
     let mut objects: Vec<Value> = Vec::new();
     let mut places = BTreeMap::new();
     for planned in build(&owner, &decision, replicas, &facts).objects {

@@ -56,6 +56,11 @@ pub(super) fn render(owner: &Owner, shape: &Shape, config: &Value, facts: &Facts
             spec[field] = value.clone();
         }
     }
+    if !shape.gpu_tolerations.is_empty() {
+        let mut tolerations = shape.gpu_tolerations.clone();
+        tolerations.extend(pod.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default());
+        spec["tolerations"] = tolerations.into();
+    }
     if let Some(context) = pod.get("securityContext") {
         merge(&mut spec["securityContext"], context.clone());
     }

@@ -104,8 +104,7 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
             (kept, serving, Reason::Refused, message, refusals.clone())
         }
         Ok(valid) => {
-            let mut held = check::hold(&valid.shape, &facts.secrets);
-            held.extend(check::hold_pulls(&valid.shape, &facts.pull_secrets));
+            let held = check::hold(valid, facts);
             let hash = valid.shape.revision();
             let serving = Some(valid.serving.clone());
             let kept = kept.map(|(kept, _)| kept);

@@ -183,7 +183,11 @@ fn secrets(pass: &Pass<'_>) -> Said {
             say("SecretsResolved", "Unknown", "Refused", "looked at once the resource is accepted")
         }
         Reason::SecretsMissing => {
-            say("SecretsResolved", "False", "SecretsMissing", tell(&pass.decision.held))
+            let lack = pass.facts.missing_kinds.get(&Kind::ExternalSecret);
+            match lack.filter(|_| pass.plan.left_out.contains(&Kind::ExternalSecret)) {
+                Some(why) => say("SecretsResolved", "False", "KindMissing", lacks(Kind::ExternalSecret, why)),
+                None => say("SecretsResolved", "False", "SecretsMissing", tell(&pass.decision.held)),
+            }
         }
         _ if pass.facts.secrets.is_empty() => say("SecretsResolved", "True", "NoneNeeded", ""),
         _ => say("SecretsResolved", "True", "Resolved", "every key is there"),

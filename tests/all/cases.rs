@@ -47,13 +47,8 @@ impl Case {
 
     /// What a first pass sees: every secret there, nothing made yet.
     pub fn facts(&self) -> Facts {
-        let mounted = check::mounted(self.service.spec.sidecar.as_ref());
-        let secrets: BTreeMap<_, _> = self
-            .service
-            .spec
-            .secrets
-            .values()
-            .chain(mounted)
+        let secrets: BTreeMap<_, _> = check::asked(&self.name(), &self.service.spec)
+            .into_iter()
             .map(|key| {
                 (
                     (key.name.clone(), key.key.clone()),
@@ -68,6 +63,7 @@ impl Case {
             _ => None,
         };
         let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
+        let sealed_secrets = secrets.keys().map(|(name, _)| name.clone()).collect();
         Facts {
             environment: self.environment.clone(),
             pull_secrets: copied.into_iter().flatten().map(|name| (name, present())).collect(),
@@ -75,6 +71,7 @@ impl Case {
             signing: Some(signing()),
             now: NOW,
             secrets,
+            sealed_secrets,
             sidecar_image: SIDECAR_IMAGE.into(),
             operator_namespace: "visiobook-system".into(),
             ..Facts::default()

@@ -306,6 +306,16 @@ fn a_gpu_is_requested_and_limited_alike() {
         .find(|variable| variable["name"] == "GPU_MEMORY_FRACTION")
         .cloned();
     assert_eq!(fraction.unwrap_or_default()["value"], "0.9");
+    // Nodes with GPUs are the environment's, beside what the service says itself (B07).
+    let toleration = |key: &str| json!({ "key": key, "operator": "Exists", "effect": "NoSchedule" });
+    let environment = json!({ "type": "production", "defaults": {
+        "gpuNodeSelector": { "accelerator": "nvidia" }, "gpuTolerations": [toleration("nvidia.com/gpu")],
+    } });
+    let pod = json!({ "tolerations": [toleration("busy")] });
+    let with = plan_under(json!({ "gpu": { "count": 1 }, "pod": pod }), environment.clone());
+    assert_eq!(with.pod("/tolerations"), json!([toleration("nvidia.com/gpu"), toleration("busy")]));
+    assert_eq!(with.pod("/nodeSelector"), json!({ "accelerator": "nvidia" }));
+    assert_eq!(plan_under(json!({}), environment).pod("/tolerations"), Value::Null);
     // Staging has one GPU a pod (X07).
     assert_eq!(
         plan(json!({ "gpu": { "count": 1 } }), "staging").app("/resources/limits/nvidia.com~1gpu"),

@@ -18,6 +18,7 @@ mod refusals;
 mod requirements;
 mod revision;
 mod rooms;
+mod secret_sources;
 mod service_tokens;
 mod sidecar;
 mod specs;

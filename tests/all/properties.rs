@@ -45,10 +45,11 @@ fn plan(service: &VisiobookService, facts: &Facts) -> Plan {
 /// What a first pass sees, with every secret there.
 fn first(service: &VisiobookService, environment: &EnvironmentFact) -> Facts {
     let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
-    let keys = service.spec.secrets.values().chain(check::mounted(service.spec.sidecar.as_ref()));
-    let secrets = keys.map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
+    let keys = check::asked(service.metadata.name.as_deref().expect("name"), &service.spec);
+    let secrets = keys.iter().map(|key| ((key.name.clone(), key.key.clone()), present())).collect();
+    let sealed_secrets = keys.iter().map(|key| key.name.clone()).collect();
     let (signing, now) = (Some(signing()), NOW);
-    Facts { environment: environment.clone(), secrets, signing, now, ..Facts::default() }
+    Facts { environment: environment.clone(), secrets, sealed_secrets, signing, now, ..Facts::default() }
 }
 
 /// What a pass sees once this plan was applied.

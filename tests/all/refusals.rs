@@ -480,6 +480,43 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "range",
             "VisiobookEnvironment crooked: spec.networkPolicy.egress.ranges[0]",
         ),
+        (
+            with(json!({ "secrets": { "A": { "name": "s" } } })),
+            "development",
+            "secret-source",
+            "spec.secrets.A",
+        ),
+        (
+            with(json!({ "secrets": { "A": { "name": "s", "key": "a", "remote": { "key": "a" } } } })),
+            "vault",
+            "secret-source",
+            "spec.secrets.A",
+        ),
+        (
+            with(json!({ "secrets": { "A": { "remote": { "key": "a" } } } })),
+            "development",
+            "secret-store",
+            "spec.secrets.A",
+        ),
+        (
+            with(json!({ "secrets": { "A": { "name": "s", "key": "a" } } })),
+            "vault",
+            "secret-kind",
+            "spec.secrets.A",
+        ),
+        (
+            with(json!({ "sidecar": { "auth": { "secret": { "name": "s", "key": "a" } } } })),
+            "vault",
+            "secret-kind",
+            "spec.sidecar.auth.secret",
+        ),
+        (
+            with(json!({ "secrets": { "A": { "remote": { "key": "a" } } } })),
+            "sealed",
+            "secret-kind",
+            "spec.secrets.A",
+        ),
+        (with(json!({})), "storeless", "secret-store", "VisiobookEnvironment storeless: spec.secrets.store"),
         (json!({ "image": image }), "missing", "environment-exists", "metadata.namespace"),
     ]
 }
@@ -492,6 +529,13 @@ fn environment(word: &str) -> EnvironmentFact {
             "limits": { "cpu": "8", "replicas": 5, "minReplicas": 2 },
             "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
         }),
+        "vault" => {
+            json!({ "type": "production", "secrets": { "kind": "External", "store": { "name": "vault" } } })
+        }
+        "sealed" => {
+            json!({ "type": "staging", "secrets": { "kind": "Sealed", "store": { "name": "vault" } } })
+        }
+        "storeless" => json!({ "type": "staging", "secrets": { "kind": "External" } }),
         "domain" => {
             json!({ "type": "production", "ingress": { "domain": "visiobook.com", "className": "traefik" } })
         }

@@ -62,7 +62,9 @@ fn expected() -> Vec<String> {
         numbered("E", 78..=79),
         numbered("H", 1..=12),
         numbered("X", 1..=61),
-        [1, 12, 13, 14, 18, 24, 25, 26, 27, 33, 34, 35, 36].map(|number| format!("G{number:02}")).to_vec(),
+        [1, 2, 3, 12, 13, 14, 18, 24, 25, 26, 27, 33, 34, 35, 36]
+            .map(|number| format!("G{number:02}"))
+            .to_vec(),
         numbered("L", 1..=9),
         [13, 17, 18, 19, 20, 21, 22, 23, 24, 25].map(|number| format!("T{number}")).to_vec(),
     ]

@@ -295,7 +295,7 @@ fn certificates_of_ones_own_are_mounted_for_the_sidecar() {
     let waiting = development(
         json!({ "sidecar": { "trustedCertificates": { "secret": { "name": "ca", "key": "tls" } } } }),
     );
-    let held = check::hold(&waiting.verdict().expect("valid").shape, &Default::default());
+    let held = check::hold(&waiting.verdict().expect("valid"), &Default::default());
     assert_eq!(held.len(), 1);
     assert_eq!(held[0].field, "spec.sidecar.trustedCertificates.secret");
 }

@@ -27,6 +27,7 @@ pub fn environments() -> impl Strategy<Value = VisiobookEnvironmentSpec> {
         ("autoscaling", 0.3, object(vec![("enabled", 1.0, flag())])),
         ("imagePullSecrets", 0.3, named_list()),
         ("gpuNodeSelector", 0.3, labels()),
+        ("gpuTolerations", 0.3, vec(toleration(), 1..3).prop_map(Value::from).boxed()),
     ]);
     let limits = object(vec![
         ("cpu", 0.3, quantity(&["2", "64", "100"])),
@@ -49,6 +50,7 @@ pub fn environments() -> impl Strategy<Value = VisiobookEnvironmentSpec> {
         ("sidecar", 0.4, environment_sidecar()),
         ("ingress", 0.4, environment_ingress()),
         ("monitoring", 0.3, monitoring()),
+        ("secrets", 0.8, environment_secrets()),
         ("networkPolicy", 0.4, environment_network_policy()),
     ]);
     environment.prop_map(|value| serde_json::from_value(value).expect("environment"))
@@ -150,6 +152,9 @@ fn variables() -> impl Strategy<Value = Map<String, Value>> {
             let (source, value) = match source {
                 0 => ("env", text),
                 1 => ("config", text),
+                2 if text.as_str().is_some_and(|text| text.len() % 2 == 1) => {
+                    ("secrets", json!({ "remote": reference_of_store(&reference) }))
+                }
                 2 => ("secrets", reference),
                 _ => ("configMapKeyRefs", reference),
             };
@@ -162,6 +167,11 @@ fn variables() -> impl Strategy<Value = Map<String, Value>> {
 
 fn reference() -> Values {
     object(vec![("name", 1.0, subdomain()), ("key", 1.0, config_key())])
+}
+
+/// The same words, as a key of a store.
+fn reference_of_store(reference: &Value) -> Value {
+    json!({ "key": reference["name"], "property": reference["key"] })
 }
 
 fn config_key() -> Values {
@@ -414,6 +424,14 @@ fn environment_ingress() -> Values {
         ("controllerNamespace", 0.3, one_of(&["front"])),
         ("annotations", 0.3, annotations()),
     ])
+}
+
+fn environment_secrets() -> Values {
+    let store = object(vec![
+        ("name", 1.0, one_of(&["vault"])),
+        ("kind", 0.5, one_of(&["ClusterSecretStore", "SecretStore"])),
+    ]);
+    object(vec![("store", 1.0, store), ("refreshInterval", 0.4, one_of(&["24h", "30m"]))])
 }
 
 fn environment_network_policy() -> Values {

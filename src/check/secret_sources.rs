@@ -1,0 +1,64 @@
+//! Where the secrets of a resource come from, as resource and environment come to.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EnvironmentRules, mounted, trusted};
+use crate::api::{
+    EnvironmentType, KeyRef, RemoteKey, SecretKind, SecretSource, SecretStore, VisiobookServiceSpec, names,
+};
+
+/// What is fetched from a store into a Secret of the service's own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct External {
+    /// The store.
+    pub store: SecretStore,
+    /// From one fetch to the next.
+    pub refresh_interval: String,
+    /// Key of the Secret, which is the variable's name, to the key of the store.
+    pub keys: BTreeMap<String, RemoteKey>,
+}
+
+/// The key of a Secret that a variable is read from: of one that is there, or of the one that is filled from a store.
+/// Where a value is fetched from is no part of a pod, so another key of the store is no new revision.
+pub(super) fn key_of(service: &str, variable: &str, source: &SecretSource) -> KeyRef {
+    match (&source.remote, &source.name, &source.key) {
+        (None, Some(name), Some(key)) => KeyRef { name: name.clone(), key: key.clone() },
+        _ => KeyRef { name: names::external_secret(service), key: variable.to_string() },
+    }
+}
+
+/// Every key of a Secret that a resource asks for.
+pub fn asked(service: &str, spec: &VisiobookServiceSpec) -> Vec<KeyRef> {
+    let variables = spec.secrets.iter().map(|(variable, source)| key_of(service, variable, source));
+    variables
+        .chain(mounted(spec.sidecar.as_ref()).cloned())
+        .chain(trusted(spec.sidecar.as_ref()).cloned())
+        .collect()
+}
+
+/// What is fetched for a resource, if anything is.
+pub(super) fn external(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Option<External> {
+    let said = environment.said.secrets.clone().unwrap_or_default();
+    let keys: BTreeMap<String, RemoteKey> = spec
+        .secrets
+        .iter()
+        .filter_map(|(variable, source)| Some((variable.clone(), source.remote.clone()?)))
+        .collect();
+    if keys.is_empty() {
+        return None;
+    }
+    let interval = match environment.type_ {
+        EnvironmentType::Production => "24h",
+        EnvironmentType::Staging | EnvironmentType::Development => "168h",
+    };
+    let refresh_interval = said.refresh_interval.unwrap_or_else(|| interval.into());
+    Some(External { store: said.store?, refresh_interval, keys })
+}
+
+/// Whether each Secret must be made by a SealedSecret.
+pub(super) fn sealed(environment: &EnvironmentRules) -> bool {
+    environment.said.secrets.as_ref().and_then(|secrets| secrets.kind) == Some(SecretKind::Sealed)
+}
