@@ -34,7 +34,7 @@ pub async fn record(fleet: &Fleet, services: usize) -> Vec<Recorded> {
             names::MANAGED_BY_VALUE
         ));
         let list = match api.list(&params).await {
-            Err(kube::Error::Api(status)) if kind.is_optional() && status.is_not_found() => continue,
+            Err(kube::Error::Api(status)) if kind.is_optional() && status.code == 404 => continue,
             list => list.expect("children"),
         };
         for mut object in list.items {

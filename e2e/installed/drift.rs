@@ -68,6 +68,7 @@ const UNCHANGEABLE: &[(Kind, &str)] = &[
     (Kind::ConfigMap, "data[config.yaml]"),
     (Kind::ConfigMap, "immutable"),
     (Kind::ControllerRevision, "data"),
+    (Kind::NetworkPolicy, "spec.policyTypes"),
 ];
 
 /// Services that are settled, each with fields that somebody else put there.

@@ -22,6 +22,13 @@ impl Definitions {
     pub async fn installed() -> Definitions {
         let mut definitions = Definitions { client: client().await, made: Vec::new() };
         for kind in Kind::OPTIONAL {
+            eventually("a definition that is going to be gone", || async {
+                match definitions.api().get_opt(&kind.definition()).await.expect("definition") {
+                    Some(going) if going.metadata.deletion_timestamp.is_some() => Err(going.status),
+                    _ => Ok(()),
+                }
+            })
+            .await;
             if definitions.api().get_opt(&kind.definition()).await.expect("definition").is_none() {
                 definitions.made.push(kind);
                 definitions.install(kind).await;
@@ -64,10 +71,7 @@ impl Definitions {
 impl Drop for Definitions {
     fn drop(&mut self) {
         for kind in &self.made {
-            super::kubectl(
-                &["delete", "crd", &kind.definition(), "--wait=false", "--ignore-not-found"],
-                None,
-            );
+            super::kubectl(&["delete", "crd", &kind.definition(), "--ignore-not-found"], None);
         }
     }
 }

@@ -44,7 +44,7 @@ impl Site {
         let mut children = Vec::new();
         for kind in Kind::ALL {
             let list = match self.children(kind).list(&ListParams::default().labels(&labels)).await {
-                Err(kube::Error::Api(status)) if kind.is_optional() && status.is_not_found() => continue,
+                Err(kube::Error::Api(status)) if kind.is_optional() && status.code == 404 => continue,
                 list => list.expect("children"),
             };
             for child in list.items {

@@ -186,7 +186,8 @@ impl Writer {
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         match self.api(live.kind, &live.namespace)?.delete(&live.name, &params).await {
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            // The object, or its kind.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(refused(error, live.kind, &live.name, "delete")),
         }
         cache.forget(live, false);
