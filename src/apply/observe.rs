@@ -11,8 +11,8 @@ use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
 use crate::check;
 use crate::facts::{
-    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact, SecretFact,
-    SecretKey, Signing,
+    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact, SecretKey,
+    Signing,
 };
 use crate::plan::Owner;
 
@@ -120,30 +120,21 @@ pub(super) fn references(
 }
 
 /// Originals of the pull secrets that the environment has copied, or had copied for what runs.
-async fn pull_secrets(
-    secrets: &Secrets,
-    home: &str,
-    facts: &Facts,
-) -> Result<BTreeMap<String, SecretFact>, Error> {
+pub(super) fn originals(facts: &Facts) -> BTreeSet<SecretKey> {
     let named = match &facts.environment {
         EnvironmentFact::Governed { spec, .. } => spec.defaults.as_ref(),
         _ => None,
     };
     let named = named.into_iter().flat_map(|defaults| defaults.copied_pull_secrets.iter().cloned());
-    let runs = |revision: &&RevisionFact| {
-        facts.deployments.values().any(|deployment| deployment.revision == revision.hash)
-    };
+    let runs = |hash: &String| facts.deployments.values().any(|deployment| deployment.revision == *hash);
     let running = facts
         .revisions
         .iter()
-        .filter(runs)
+        .filter(|revision| runs(&revision.hash))
         .filter_map(|revision| revision.data.pointer("/shape/copiedPullSecrets")?.as_array())
         .flatten()
         .filter_map(|name| name.as_str().map(str::to_string));
-    let keys: BTreeSet<SecretKey> =
-        named.chain(running).map(|name| (name, check::PULL_SECRET_KEY.to_string())).collect();
-    let found = secrets.look(home, &keys).await?;
-    Ok(found.into_iter().map(|((name, _), fact)| (name, fact)).collect())
+    named.chain(running).map(|name| (name, check::PULL_SECRET_KEY.to_string())).collect()
 }
 
 /// The Deployments of a service.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Owner, build, merge};
 use crate::api::VisiobookService;
+use crate::api::kinds::Kind;
 use crate::check::{self, Refusal};
 use crate::facts::{EnvironmentFact, Facts, Installation, SecretFact};
 use crate::rollout::{self, Rotation};
@@ -21,10 +22,14 @@ pub fn preview(
     let references = check::references(&valid.shape).into_iter();
     let mounted =
         check::mounted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
-    let there = |key| (key, SecretFact::Present { digest: String::new(), length: SECRET_LENGTH });
+    let trusted =
+        check::trusted(service.spec.sidecar.as_ref()).map(|key| (key.name.clone(), key.key.clone()));
+    let present = || SecretFact::Present { digest: String::new(), length: SECRET_LENGTH };
+    let copied = valid.shape.copied_pull_secrets.iter().cloned();
     let facts = Facts {
         environment: environment.clone(),
-        secrets: references.chain(mounted).map(there).collect(),
+        secrets: references.chain(mounted).chain(trusted).map(|key| (key, present())).collect(),
+        pull_secrets: copied.map(|name| (name, present())).collect(),
         sidecar_image: operator.image.clone(),
         operator_namespace: operator.namespace.clone(),
         cluster_domain: operator.cluster_domain.clone(),
@@ -44,7 +49,9 @@ pub fn preview(
     };
     let mut objects: Vec<Value> = Vec::new();
     let mut places = BTreeMap::new();
-    for planned in build(&owner, &decision, replicas, &facts).objects {
+    // Values of Secrets are the operator's to make: what stands in the plan only keeps their place.
+    let planned = build(&owner, &decision, replicas, &facts).objects.into_iter();
+    for planned in planned.filter(|planned| planned.kind != Kind::Secret) {
         let place = *places.entry((planned.kind, planned.name)).or_insert(objects.len());
         match objects.get_mut(place) {
             Some(object) => merge(object, planned.object),
