@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::secrets::is_sealed;
-use super::{Cache, Change, Difference, Live, Surroundings, compare, observe, resource, seed};
+use super::{Cache, Change, Difference, Live, Surroundings, compare, contents, observe, resource, seed};
 use crate::api::kinds::Kind;
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
 use crate::check::{self, Refusal};
@@ -132,7 +132,7 @@ pub async fn foresee(
         }
         facts.secrets.insert(key, fact);
     }
-    for key in observe::pull_secrets(&facts) {
+    for key in observe::originals(&facts) {
         let (fact, _) = secret(client, &operator.namespace, &key).await?;
         facts.pull_secrets.insert(key.0, fact);
     }
@@ -148,7 +148,10 @@ pub async fn foresee(
     }
     let last = service.status.as_ref().and_then(|status| status.last_replicas);
     let replicas = rollout::size(service.spec.replicas, last, &decision, &facts);
-    let plan = plan::build(&owner, &decision, replicas, &facts);
+    let mut plan = plan::build(&owner, &decision, replicas, &facts);
+    // Values of Secrets are the operator's to make. Who asks may not even list them.
+    plan.objects.retain(|planned| planned.kind != Kind::Secret);
+    plan.keep_kinds.insert(Kind::Secret);
     let children = compare_all(client, &cache, &owner, &plan).await?;
     let fields = match &live {
         Some(live) => {
@@ -204,7 +207,7 @@ pub async fn governed(client: &Client, namespace: &str) -> Result<EnvironmentFac
 async fn children(client: &Client, owner: &Owner) -> Result<(Cache, MissingKinds), kube::Error> {
     let (cache, mut missing) = (Cache::default(), MissingKinds::new());
     let ours = format!("{}={},{}={}", names::NAME, owner.name, names::MANAGED_BY, names::MANAGED_BY_VALUE);
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret) {
         let api = Api::namespaced_with(client.clone(), &owner.namespace, &resource(kind));
         match api.list(&ListParams::default().labels(&ours)).await {
             Ok(found) => {
@@ -276,9 +279,9 @@ fn change(cache: &Cache, owner: &Owner, group: &[Planned]) -> Option<Foreseen> {
     if !ours && !live.may_be_adopted() {
         return tell(Fate::Taken, vec![format!("it belongs to {}", live.owner_name())]);
     }
-    let object = live.json();
     let mut changes: Vec<Change> = Vec::new();
     for planned in group {
+        let object = contents::comparable(&live, planned);
         if let Difference::Differs(more) = compare(&planned.object, &object, planned.manager) {
             changes.extend(more);
         }

@@ -11,8 +11,8 @@ use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
 use crate::check;
 use crate::facts::{
-    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact,
-    SecretKey, Signing,
+    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact, SecretKey,
+    Signing,
 };
 use crate::plan::Owner;
 
@@ -43,12 +43,12 @@ pub async fn observe(
 ) -> Result<Facts, Error> {
     let home = surroundings.operator.namespace.clone();
     let facts = see(cache, owner, service, surroundings);
-    let originals = secrets.look(&home, &pull_secrets(&facts)).await?;
+    let found = secrets.look(&home, &originals(&facts)).await?;
     let references = references(service, &facts.revisions, &facts.deployments);
     Ok(Facts {
         secrets: secrets.look(&owner.namespace, &references).await?,
         sealed_secrets: secrets.sealed(&owner.namespace, &references),
-        pull_secrets: originals.into_iter().map(|((name, _), fact)| (name, fact)).collect(),
+        pull_secrets: found.into_iter().map(|((name, _), fact)| (name, fact)).collect(),
         ..facts
     })
 }
@@ -123,19 +123,17 @@ pub(super) fn references(
 }
 
 /// Originals of the pull secrets that the environment has copied, or had copied for what runs.
-pub(super) fn pull_secrets(facts: &Facts) -> BTreeSet<SecretKey> {
+pub(super) fn originals(facts: &Facts) -> BTreeSet<SecretKey> {
     let named = match &facts.environment {
         EnvironmentFact::Governed { spec, .. } => spec.defaults.as_ref(),
         _ => None,
     };
     let named = named.into_iter().flat_map(|defaults| defaults.copied_pull_secrets.iter().cloned());
-    let runs = |revision: &&RevisionFact| {
-        facts.deployments.values().any(|deployment| deployment.revision == revision.hash)
-    };
+    let runs = |hash: &String| facts.deployments.values().any(|deployment| deployment.revision == *hash);
     let running = facts
         .revisions
         .iter()
-        .filter(runs)
+        .filter(|revision| runs(&revision.hash))
         .filter_map(|revision| revision.data.pointer("/shape/copiedPullSecrets")?.as_array())
         .flatten()
         .filter_map(|name| name.as_str().map(str::to_string));

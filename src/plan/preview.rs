@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Owner, build, merge};
 use crate::api::VisiobookService;
+use crate::api::kinds::Kind;
 use crate::check::{self, Refusal};
 use crate::facts::{EnvironmentFact, Facts, Installation, SecretFact};
 use crate::rollout::{self, Rotation};
@@ -21,16 +22,12 @@ pub fn preview(
     let name = service.metadata.name.clone().unwrap_or_default();
     let asked = check::asked(&name, &service.spec);
     let there = || SecretFact::Present { digest: String::new(), length: SECRET_LENGTH };
-    let copied = match environment {
-        EnvironmentFact::Governed { spec, .. } => spec.defaults.as_ref(),
-        _ => None,
-    };
-    let copied = copied.into_iter().flat_map(|defaults| &defaults.copied_pull_secrets);
+    let copied = valid.shape.copied_pull_secrets.iter().cloned();
     let facts = Facts {
         environment: environment.clone(),
         sealed_secrets: asked.iter().map(|key| key.name.clone()).collect(),
         secrets: asked.into_iter().map(|key| ((key.name, key.key), there())).collect(),
-        pull_secrets: copied.map(|name| (name.clone(), there())).collect(),
+        pull_secrets: copied.map(|name| (name, there())).collect(),
         sidecar_image: operator.image.clone(),
         operator_namespace: operator.namespace.clone(),
         cluster_domain: operator.cluster_domain.clone(),
@@ -47,7 +44,9 @@ pub fn preview(
         Owner { name, namespace: service.metadata.namespace.clone().unwrap_or_default(), uid: String::new() };
     let mut objects: Vec<Value> = Vec::new();
     let mut places = BTreeMap::new();
-    for planned in build(&owner, &decision, replicas, &facts).objects {
+    // Values of Secrets are the operator's to make: what stands in the plan only keeps their place.
+    let planned = build(&owner, &decision, replicas, &facts).objects.into_iter();
+    for planned in planned.filter(|planned| planned.kind != Kind::Secret) {
         let place = *places.entry((planned.kind, planned.name)).or_insert(objects.len());
         match objects.get_mut(place) {
             Some(object) => merge(object, planned.object),

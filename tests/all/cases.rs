@@ -68,14 +68,24 @@ impl Case {
             environment: self.environment.clone(),
             pull_secrets: copied.into_iter().flatten().map(|name| (name, present())).collect(),
             cluster_domain: "cluster.local".into(),
-            signing: Some(signing()),
-            now: NOW,
             secrets,
             sealed_secrets,
             sidecar_image: SIDECAR_IMAGE.into(),
             operator_namespace: "visiobook-system".into(),
             ..Facts::default()
         }
+    }
+
+    /// The same where tokens of services are signed, which a plan without an operator does not know of.
+    pub fn signed_facts(&self) -> Facts {
+        Facts { signing: Some(signing()), now: NOW, ..self.facts() }
+    }
+
+    /// What the operator plans with its keys.
+    pub fn signed_plan(&self) -> Plan {
+        let (decision, facts) = (self.decide(), self.signed_facts());
+        let replicas = rollout::size(self.service.spec.replicas, None, &decision, &facts);
+        plan::build(&self.owner(), &decision, replicas, &facts)
     }
 
     pub fn decide(&self) -> Decision {

@@ -67,13 +67,13 @@ fn holding(case: &Case, token: &TokenContent, now: i64) -> Facts {
         contents: [("orders-service-token".to_string(), Content::ServiceToken(token.clone()))].into(),
         deployments: [(Colour::Blue, deployment)].into(),
         now,
-        ..case.facts()
+        ..case.signed_facts()
     }
 }
 
 #[test]
 fn a_service_that_calls_others_finds_its_token_in_a_file_and_a_variable() {
-    let plan = development(calls()).plan();
+    let plan = development(calls()).signed_plan();
     let expected = TokenContent {
         kid: "k1".into(),
         issued: NOW,
@@ -110,19 +110,19 @@ fn a_service_that_calls_others_finds_its_token_in_a_file_and_a_variable() {
 
 #[test]
 fn a_service_that_calls_nobody_has_no_token_and_its_own_variable_wins() {
-    let plan = development(json!({})).plan();
+    let plan = development(json!({})).signed_plan();
     assert_eq!(object(&plan, Kind::Secret, "orders-service-token"), None);
     assert_eq!(plan.wake_at, None);
     let mut spec = calls();
     spec["env"] = json!({ "SERVICE_TOKEN": "its own" });
-    let pod = pod(&development(spec).plan());
+    let pod = pod(&development(spec).signed_plan());
     assert!(!pod["containers"][0]["env"].to_string().contains("secretKeyRef"), "{pod}");
 }
 
 #[test]
 fn a_token_is_made_anew_after_a_quarter_of_its_life_and_not_before() {
     let case = development(calls());
-    let held = token(&case.plan());
+    let held = token(&case.signed_plan());
     for (now, renewed) in [(NOW, false), (NOW + DAY - 1, false), (NOW + DAY, true), (NOW + 9 * DAY, true)] {
         let plan = plan_with(&case, &holding(&case, &held, now));
         assert_eq!(token(&plan) != held, renewed, "at {now}");
@@ -142,7 +142,7 @@ fn a_token_is_made_anew_after_a_quarter_of_its_life_and_not_before() {
 #[test]
 fn a_token_follows_its_key_and_what_the_service_calls() {
     let case = development(calls());
-    let held = token(&case.plan());
+    let held = token(&case.signed_plan());
     let later = NOW + 60;
     let mut facts = holding(&case, &held, later);
     let keys = facts.signing.as_mut().expect("keys");
@@ -164,7 +164,7 @@ fn a_token_follows_its_key_and_what_the_service_calls() {
 #[test]
 fn without_keys_nothing_is_minted_and_nothing_taken_away() {
     let case = development(calls());
-    let plan = plan_with(&case, &Facts { signing: None, ..case.facts() });
+    let plan = plan_with(&case, &Facts { signing: None, ..case.signed_facts() });
     assert_eq!(object(&plan, Kind::Secret, "orders-service-token"), None);
     assert!(plan.keep_kinds.contains(&Kind::Secret));
     assert!(plan.keep.contains(&(Kind::ConfigMap, "orders-service-keys".into())));
@@ -178,7 +178,7 @@ fn who_checks_tokens_is_given_the_public_keys_and_nothing_else() {
         (json!({ "sidecar": { "serviceTokens": { "required": true, "allow": ["tools/smoke"] } } }), true),
         (json!({ "sidecar": { "mode": "Observe" } }), false),
     ] {
-        let plan = development(spec.clone()).plan();
+        let plan = development(spec.clone()).signed_plan();
         let keys = object(&plan, Kind::ConfigMap, "orders-service-keys");
         assert_eq!(keys.is_some(), verifies, "{spec}");
         let pod = pod(&plan);
@@ -191,21 +191,22 @@ fn who_checks_tokens_is_given_the_public_keys_and_nothing_else() {
         assert!(!keys.to_string().contains("PRIVATE"));
         assert!(keys["immutable"].is_null(), "keys follow those of the operator");
         assert_eq!(settings["serviceTokens"]["namespace"], "shop");
-        let mounted = &pod["initContainers"][0]["volumeMounts"][0];
+        let mounts = pod["initContainers"][0]["volumeMounts"].as_array().expect("mounts");
+        let mounted = mounts.iter().find(|mount| mount["name"] == "sidecar-services").expect("the keys");
         assert_eq!(mounted["mountPath"], settings["serviceTokens"]["keysFolder"]);
         assert!(!pod["containers"][0].to_string().contains("sidecar-services"));
     }
     let plan = development(
         json!({ "sidecar": { "serviceTokens": { "required": true, "allow": ["tools/smoke"] } } }),
     )
-    .plan();
+    .signed_plan();
     assert!(pod(&plan).to_string().contains(r#"\"allow\":[\"tools/smoke\"]"#));
 }
 
 #[test]
 fn other_services_reach_one_that_answers_few_hosts() {
     let settings = |spec: Value| {
-        let pod = pod(&development(spec).plan());
+        let pod = pod(&development(spec).signed_plan());
         serde_json::from_str::<Value>(pod["initContainers"][0]["env"][0]["value"].as_str().expect("settings"))
             .expect("JSON")
     };
@@ -225,7 +226,7 @@ fn other_services_reach_one_that_answers_few_hosts() {
 fn pull_secrets_of_the_environment_are_copied_followed_and_waited_for() {
     let environment = json!({ "type": "development", "defaults": { "copiedPullSecrets": ["registry", "mirror", "registry"] } });
     let case = case(json!({ "imagePullSecrets": [{ "name": "own" }] }), environment);
-    let plan = case.plan();
+    let plan = case.signed_plan();
     let copies: Vec<_> = plan.objects.iter().filter(|planned| planned.kind == Kind::Secret).collect();
     assert_eq!(copies.len(), 2);
     for copy in &copies {
@@ -237,7 +238,7 @@ fn pull_secrets_of_the_environment_are_copied_followed_and_waited_for() {
     assert!(copies.iter().all(|copy| pulls.contains(&json!({ "name": copy.name }))));
 
     // Another value is another copy under the same name.
-    let mut facts = case.facts();
+    let mut facts = case.signed_facts();
     facts
         .pull_secrets
         .insert("registry".into(), SecretFact::Present { digest: "key:other".into(), length: 9 });
@@ -271,7 +272,7 @@ fn certificates_of_ones_own_are_mounted_for_the_sidecar() {
                     SecretFact::Present { digest: "key:d".into(), length: 9 },
                 )]
                 .into(),
-                ..case.facts()
+                ..case.signed_facts()
             },
         );
         let pod = pod(&plan);
