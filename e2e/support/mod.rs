@@ -11,7 +11,7 @@ pub mod proxy;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -91,17 +91,22 @@ impl Site {
         self.listed(name).await;
     }
 
-    /// Wait until the installed operator has put an environment on the list that the policies read, where both are
-    /// there (`e2e/run` says so).
+    /// Wait until every environment knows this one, where the policies ask for that (`e2e/run` says so).
     async fn listed(&self, name: &str) {
-        let lists: Api<ConfigMap> = Api::namespaced(self.client.clone(), "visiobook-system");
         if std::env::var_os("VISIOBOOK_GUARDED").is_none() {
             return;
         }
+        let environments: Api<VisiobookEnvironment> = Api::all(self.client.clone());
         eventually("the environment to be listed", || async {
-            let list = lists.get_opt("visiobook-environments").await.ok().flatten();
-            let listed = list.and_then(|list| list.data).is_some_and(|data| data.contains_key(name));
-            if listed { Ok(()) } else { Err(listed) }
+            let all = environments.list(&Default::default()).await.map_err(|error| error.to_string())?;
+            let knows = |environment: &VisiobookEnvironment| {
+                environment
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.environments.iter().any(|it| it == name))
+            };
+            let ignorant = all.items.iter().find(|environment| !knows(environment));
+            ignorant.map_or(Ok(()), |environment| Err(environment.name_any()))
         })
         .await;
     }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use cache::{Cache, Seen};
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
-pub use environment::{list_environments, publish_environment, raise_pod_security};
+pub use environment::{publish_environment, raise_pod_security};
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
 pub use publish::{fill_replicas, publish};

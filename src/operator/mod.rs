@@ -177,7 +177,7 @@ async fn lead(
     }
     context.lead(lanes);
     let whole = config.namespaces.is_empty();
-    let governing = governance::govern(context, config.election.namespace.clone(), whole, stop);
+    let governing = governance::govern(context, whole, stop);
     tokio::join!(futures::future::join_all(controllers), governing);
 }
 
