@@ -101,7 +101,8 @@ soak: cluster-up image images ## the long variants of the tests; their outcome b
 .PHONY: bench
 bench: cluster-up image ## measure the operator; figures go to target/bench.json
 	e2e/install
-	$(IN_CLUSTER) trap 'kubectl scale -n visiobook-system deployment/visiobook-operator --replicas=1' EXIT; \
+	$(IN_CLUSTER) trap 'kubectl apply --server-side --force-conflicts -k config/policy >/dev/null; kubectl scale -n visiobook-system deployment/visiobook-operator --replicas=1' EXIT; \
+	kubectl delete -k config/policy --ignore-not-found >/dev/null; \
 	kubectl scale -n visiobook-system deployment/visiobook-operator --replicas=0; \
 	$(CLUSTER_TOOL) node add-simulated bench-start; \
 	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook cargo bench --locked --bench fleet; \

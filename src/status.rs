@@ -14,7 +14,7 @@ use crate::check::{self, Refusal, image};
 use crate::facts::{Applied, ContainerFact, DeploymentFact, EnvironmentFact, Facts, Failure};
 use crate::plan::Plan;
 use crate::rollout::Decision;
-pub use environment::{Place, Violation, report_environment};
+pub use environment::{Listed, Overview, Place, Violation, report_environment};
 
 /// Everything that a pass knows at its end.
 pub struct Pass<'a> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
@@ -79,14 +79,6 @@ impl Fleet {
         let environments: Api<VisiobookEnvironment> = Api::all(client.clone());
         let environment = json!({ "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookEnvironment", "metadata": { "name": "bench" }, "spec": { "type": "development" } });
         environments.patch("bench", &apply, &Patch::Apply(&environment)).await.expect("environment");
-        // The list that the admission policies read is the installed operator's, which is away.
-        let lists: Api<ConfigMap> = Api::namespaced(client.clone(), "visiobook-system");
-        let listed = json!({ "data": { "bench": "" } });
-        if let Err(error) =
-            lists.patch("visiobook-environments", &PatchParams::default(), &Patch::Merge(&listed)).await
-        {
-            println!("no admission policies here: {error}");
-        }
         let namespaces: Api<Namespace> = Api::all(client.clone());
         for index in 0..NAMESPACES {
             let name = format!("bench-{index}");

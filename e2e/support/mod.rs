@@ -16,8 +16,8 @@ mod tools;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
@@ -63,36 +63,7 @@ impl Site {
         site.environment(&site.namespace, environment).await;
         site.label(Some(&site.namespace)).await;
         site.environment = Some(site.namespace.clone());
-        site.listed().await;
         site
-    }
-
-    /// Wait until the admission policies know its environment. Where no installed operator lists it, as it stands
-    /// aside, the test does.
-    async fn listed(&self) {
-        let environments: Api<VisiobookEnvironment> = Api::all(self.client.clone());
-        let uid = environments.get(&self.namespace).await.expect("environment").metadata.uid;
-        let lists: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let listed = Patch::Merge(json!({ "data": { &self.namespace: uid } }));
-        match lists.patch(names::ENVIRONMENTS, &PatchParams::default(), &listed).await {
-            // The policies are not installed.
-            Err(kube::Error::Api(status)) if status.code == 404 => return,
-            answer => drop(answer.expect("the list of environments")),
-        }
-        let probe: VisiobookService = serde_json::from_value(json!({
-            "metadata": { "name": "probe" }, "spec": { "image": STANDIN, "paused": true },
-        }))
-        .expect("a service");
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        eventually("the environment to be known", || async {
-            match self.services().create(&dry, &probe).await {
-                Err(kube::Error::Api(status)) if status.message.contains("[environment-exists]") => {
-                    Err(status.message.clone())
-                }
-                _ => Ok(()),
-            }
-        })
-        .await;
     }
 
     /// A namespace without a label.
@@ -128,17 +99,22 @@ impl Site {
         self.listed(name).await;
     }
 
-    /// Wait until the installed operator has put an environment on the list that the policies read, where both are
-    /// there (`e2e/run` says so).
+    /// Wait until every environment knows this one, where the policies ask for that (`e2e/run` says so).
     async fn listed(&self, name: &str) {
-        let lists: Api<ConfigMap> = Api::namespaced(self.client.clone(), "visiobook-system");
         if std::env::var_os("VISIOBOOK_GUARDED").is_none() {
             return;
         }
+        let environments: Api<VisiobookEnvironment> = Api::all(self.client.clone());
         eventually("the environment to be listed", || async {
-            let list = lists.get_opt("visiobook-environments").await.ok().flatten();
-            let listed = list.and_then(|list| list.data).is_some_and(|data| data.contains_key(name));
-            if listed { Ok(()) } else { Err(listed) }
+            let all = environments.list(&Default::default()).await.map_err(|error| error.to_string())?;
+            let knows = |environment: &VisiobookEnvironment| {
+                environment
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.environments.iter().any(|it| it == name))
+            };
+            let ignorant = all.items.iter().find(|environment| !knows(environment));
+            ignorant.map_or(Ok(()), |environment| Err(environment.name_any()))
         })
         .await;
     }

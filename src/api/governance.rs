@@ -130,6 +130,10 @@ pub struct VisiobookEnvironmentStatus {
     /// Services that break a rule. They keep running as they were last accepted.
     #[serde(default)]
     pub violations: i32,
+    /// Every environment that exists, so that a label which names none is refused while no operator runs.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<String>,
     /// Each on its own, always with a reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -42,8 +42,6 @@ pub const APPROVE: &str = "platform.visiobook.com/approve";
 pub const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
 /// Annotation of a CRD of ours that may be deleted, with all that it holds.
 pub const ALLOW_DELETION: &str = "platform.visiobook.com/allow-deletion";
-/// ConfigMap beside the operator: the environments that exist, for the admission policy that asks for them.
-pub const ENVIRONMENTS: &str = "visiobook-environments";
 /// Annotation of a Deployment: keyed digest of the secrets its pods use.
 pub const SECRETS_DIGEST: &str = "platform.visiobook.com/secrets-digest";
 /// Annotation of a pod: changed at a rotation of its secrets, which replaces the pod.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use cache::{Cache, Seen};
 pub use contents::content;
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
-pub use environment::{list_environments, publish_environment, raise_pod_security};
+pub use environment::{publish_environment, raise_pod_security};
 pub use foresee::{Fate, Foreseen, Foresight, Restart, compare_all, foresee, governed, parted, restart};
 pub use key_ring::KeyRing;
 pub use live::Live;

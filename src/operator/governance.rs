@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -20,7 +19,7 @@ use crate::api::{PodSecurityLevel, PodSecurityMode, VisiobookEnvironment, Visiob
 use crate::apply::{self, Error};
 use crate::facts::{Applied, Failure};
 use crate::plan;
-use crate::status::{self, Place, Violation};
+use crate::status::{self, Listed, Overview, Place, Violation};
 
 /// Events of an environment are gathered for so long.
 const GATHER: Duration = Duration::from_secs(1);
@@ -33,8 +32,6 @@ pub(super) struct Governance {
     verdicts: Mutex<HashMap<String, Option<String>>>,
     /// Environments to look at, and when.
     due: Mutex<BTreeMap<String, Instant>>,
-    /// The list of environments as it was last seen, with its version.
-    list: Mutex<Option<(BTreeMap<String, String>, String)>>,
     woken: Notify,
     backoff: Backoff,
 }
@@ -56,16 +53,20 @@ impl Governance {
     /// An environment was seen, or is gone.
     pub(super) fn see(&self, name: &str, environment: Option<VisiobookEnvironment>) {
         let mut environments = lock(&self.environments);
-        match environment {
+        let news = match environment {
             // The answer to our own last write may be newer than what the watch tells.
             Some(environment)
                 if environments.get(name).is_some_and(|known| is_newer(known, &environment)) =>
             {
                 return;
             }
-            Some(environment) => environments.insert(name.to_string(), Arc::new(environment)),
-            None => environments.remove(name),
+            Some(environment) => environments.insert(name.to_string(), Arc::new(environment)).is_none(),
+            None => environments.remove(name).is_some(),
         };
+        if news {
+            // Each lists all of them.
+            environments.keys().for_each(|known| self.trigger_in(known, Duration::ZERO));
+        }
         drop(environments);
         self.trigger(name);
     }
@@ -81,15 +82,6 @@ impl Governance {
         lock(&self.verdicts).remove(uid);
     }
 
-    /// The list of environments was seen, or is gone.
-    pub(super) fn see_list(&self, list: Option<ConfigMap>) {
-        *lock(&self.list) = list.map(|list| {
-            let version = list.resource_version().unwrap_or_default();
-            (list.data.unwrap_or_default(), version)
-        });
-        self.woken.notify_one();
-    }
-
     /// Environments whose time has come.
     fn take_due(&self) -> Vec<String> {
         let (now, mut due) = (Instant::now(), lock(&self.due));
@@ -97,6 +89,19 @@ impl Governance {
             due.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
         due.retain(|name, _| !ready.contains(name));
         ready
+    }
+
+    /// Every environment, and whether the status of each of the others lists this one.
+    fn listed(&self, name: &str) -> (Vec<String>, bool) {
+        let environments = lock(&self.environments);
+        let knows = |environment: &VisiobookEnvironment| {
+            environment
+                .status
+                .as_ref()
+                .is_some_and(|status| status.environments.iter().any(|known| known == name))
+        };
+        let everywhere = environments.iter().all(|(other, environment)| other == name || knows(environment));
+        (environments.keys().cloned().collect(), everywhere)
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -124,13 +129,8 @@ impl Governance {
 }
 
 /// Look after environments until told to stop. `whole` says whether this operator sees every namespace: only then
-/// does it know enough to tell of an environment, and to list all of them.
-pub(super) async fn govern(
-    context: Arc<Context>,
-    own_namespace: String,
-    whole: bool,
-    stop: CancellationToken,
-) {
+/// does it know enough to tell of an environment.
+pub(super) async fn govern(context: Arc<Context>, whole: bool, stop: CancellationToken) {
     tokio::select! {
         () = context.services_known() => {}
         () = stop.cancelled() => return,
@@ -147,12 +147,6 @@ pub(super) async fn govern(
             () = stop.cancelled() => return,
             () = sleep => {}
             () = governance.woken.notified() => {}
-        }
-        // First: an environment that is told to be ready is on it.
-        if whole && let Err(error) = keep_list(&context, &own_namespace).await {
-            tracing::warn!(%error, "the list of environments cannot be written");
-            tokio::time::sleep(GATHER).await;
-            governance.woken.notify_one();
         }
         for name in governance.take_due() {
             match look_after(&context, &name, whole).await {
@@ -195,17 +189,21 @@ async fn look_after(context: &Context, name: &str, whole: bool) -> Result<bool, 
         let services = context.services_in(&places.iter().map(|place| place.name.as_str()).collect());
         let violations = governance.violations(&services);
         let previous = environment.status.clone().unwrap_or_default();
-        let generation = environment.metadata.generation.unwrap_or(0);
-        let now = Timestamp::now();
-        let report = status::report_environment(
-            &environment.spec,
-            generation,
-            &places,
-            services.len(),
-            &violations,
-            &previous,
-            now,
-        ); // pure
+        let (known, everywhere) = governance.listed(name);
+        if !everywhere {
+            // Its turn comes again once the others have had theirs.
+            governance.trigger(name);
+        }
+        let overview = Overview {
+            spec: &environment.spec,
+            generation: environment.metadata.generation.unwrap_or(0),
+            listed: &Listed { known, everywhere },
+            places: &places,
+            services: services.len(),
+            violations: &violations,
+            previous: &previous,
+        };
+        let report = status::report_environment(&overview, Timestamp::now()); // pure
         if report != previous {
             let published = apply::publish_environment(&context.writer, &environment, &report).await?; // writes
             lock(&governance.environments).insert(name.to_string(), Arc::new(published));
@@ -241,22 +239,6 @@ fn note(environment: &str, namespace: &str, context: &Context, applied: &Applied
             "governed"
         );
     }
-}
-
-/// Keep the list of environments that the admission policy reads.
-async fn keep_list(context: &Context, namespace: &str) -> Result<(), Error> {
-    let governance = &context.governance;
-    let wanted: BTreeMap<String, String> = lock(&governance.environments)
-        .iter()
-        .map(|(name, environment)| (name.clone(), environment.uid().unwrap_or_default()))
-        .collect();
-    let seen = lock(&governance.list).clone();
-    if seen.as_ref().is_some_and(|(listed, _)| *listed == wanted) {
-        return Ok(());
-    }
-    let written = apply::list_environments(&context.writer, namespace, &wanted, seen.as_ref()).await?;
-    governance.see_list(Some(written));
-    Ok(())
 }
 
 /// The level that a label of a namespace enforces.

@@ -234,7 +234,7 @@ async fn lead(
             std::future::pending().await
         }
         tokio::join!(
-            governance::govern(context.clone(), config.election.namespace.clone(), whole, stop),
+            governance::govern(context.clone(), whole, stop),
             key_ring::keep(&context, &config.tokens),
         );
     };

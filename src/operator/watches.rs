@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, DynamicObject, PartialObjectMeta, TypeMeta};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -88,11 +88,6 @@ pub(super) fn start(
     run(Box::new(move |synced| Box::pin(namespaces(of_client, of_context, synced))));
     let (of_client, of_context) = (client.clone(), context.clone());
     run(Box::new(move |synced| Box::pin(environments(of_client, of_context, synced))));
-    if config.namespaces.is_empty() {
-        let (client, context, namespace) =
-            (client.clone(), context.clone(), config.election.namespace.clone());
-        run(Box::new(move |synced| Box::pin(list(client, namespace, context, synced))));
-    }
     Watching(watching)
 }
 
@@ -234,24 +229,6 @@ fn wake(context: &Context, namespace: &str, name: &str) {
     } else {
         context.trigger(namespace, name)
     }
-}
-
-/// The list of environments, so that it is put back where somebody changes it.
-async fn list(client: Client, namespace: String, context: Arc<Context>, synced: watch::Sender<bool>) {
-    let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", names::ENVIRONMENTS));
-    let mut listed = None;
-    each(watcher(api, config).default_backoff(), names::ENVIRONMENTS, |event| match event {
-        watcher::Event::Init => listed = None,
-        watcher::Event::InitApply(list) => listed = Some(list),
-        watcher::Event::InitDone => {
-            context.governance.see_list(listed.take());
-            synced.send_replace(true);
-        }
-        watcher::Event::Apply(list) => context.governance.see_list(Some(list)),
-        watcher::Event::Delete(_) => context.governance.see_list(None),
-    })
-    .await;
 }
 
 async fn secrets(

@@ -19,6 +19,15 @@ pub struct Place {
     pub not_raised: Option<String>,
 }
 
+/// Which environments exist, and whether all of them know this one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    /// Their names, in order.
+    pub known: Vec<String>,
+    /// Whether the status of each of the others lists this one: until then the API server refuses its label.
+    pub everywhere: bool,
+}
+
 /// A service in one of them that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
@@ -31,16 +40,27 @@ pub struct Violation {
 /// Names in a message, before it says only how many more there are.
 const NAMED: usize = 10;
 
-/// The status of an environment that governs these places and services.
-pub fn report_environment(
-    spec: &VisiobookEnvironmentSpec,
-    generation: i64,
-    places: &[Place],
-    services: usize,
-    violations: &[Violation],
-    previous: &VisiobookEnvironmentStatus,
-    now: Timestamp,
-) -> VisiobookEnvironmentStatus {
+/// Everything that a pass over an environment knows at its end.
+pub struct Overview<'a> {
+    /// Its spec.
+    pub spec: &'a VisiobookEnvironmentSpec,
+    /// Generation of the resource.
+    pub generation: i64,
+    /// Who knows of it.
+    pub listed: &'a Listed,
+    /// Its namespaces.
+    pub places: &'a [Place],
+    /// Services in them.
+    pub services: usize,
+    /// Those that break a rule.
+    pub violations: &'a [Violation],
+    /// What was published last.
+    pub previous: &'a VisiobookEnvironmentStatus,
+}
+
+/// The status of an environment.
+pub fn report_environment(seen: &Overview<'_>, now: Timestamp) -> VisiobookEnvironmentStatus {
+    let Overview { spec, generation, listed, places, services, violations, previous } = *seen;
     let failed: Vec<String> = places
         .iter()
         .filter_map(|place| {
@@ -48,7 +68,10 @@ pub fn report_environment(
         })
         .collect();
     let ready = match places.iter().find_map(|place| place.failure.as_ref()) {
-        Some(failure) => say("Ready", "False", failure.reason, listed(&failed)),
+        Some(failure) => say("Ready", "False", failure.reason, first_of(&failed)),
+        None if !listed.everywhere => {
+            say("Ready", "False", "Listing", "the other environments are told of this one")
+        }
         None if places.is_empty() => {
             say("Ready", "True", "Unused", "no namespace has this environment's label")
         }
@@ -59,7 +82,7 @@ pub fn report_environment(
     } else {
         let told: Vec<String> =
             violations.iter().map(|it| format!("{}: {}", it.service, it.message)).collect();
-        let message = format!("they run as they were last accepted; {}", listed(&told));
+        let message = format!("they run as they were last accepted; {}", first_of(&told));
         say("Conforming", "False", "Violations", message)
     };
     let conditions = vec![ready, conforming, pod_security(spec, places)];
@@ -69,6 +92,7 @@ pub fn report_environment(
         namespaces: count(places.len()),
         services: count(services),
         violations: count(violations.len()),
+        environments: listed.known.clone(),
         conditions: stamp(conditions, generation, &previous.conditions, now),
     }
 }
@@ -91,12 +115,12 @@ fn pod_security(spec: &VisiobookEnvironmentSpec, places: &[Place]) -> super::con
     }
     let message = format!(
         "label these namespaces pod-security.kubernetes.io/enforce={level}, or set spec.podSecurity.mode to Set: {}",
-        listed(&lenient)
+        first_of(&lenient)
     );
     say("PodSecurity", "False", "TooLenient", message)
 }
 
-fn listed(told: &[String]) -> String {
+fn first_of(told: &[String]) -> String {
     let first = told.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
     match told.len().saturating_sub(NAMED) {
         0 => first,

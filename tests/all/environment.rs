@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use visiobook::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookEnvironmentStatus};
 use visiobook::facts::Failure;
 use visiobook::plan;
-use visiobook::status::{Place, Violation, report_environment};
+use visiobook::status::{Listed, Overview, Place, Violation, report_environment};
 
 fn spec(value: Value) -> VisiobookEnvironmentSpec {
     serde_json::from_value(value).expect("environment")
@@ -69,8 +69,20 @@ fn an_environment_tells_what_failed_who_breaks_its_rules_and_who_is_too_lenient(
             message: "spec.image: no [image-tag]".into(),
         })
         .collect();
-    let previous = VisiobookEnvironmentStatus::default();
-    let status = report_environment(&said, 7, &places, 20, &violations, &previous, Timestamp::UNIX_EPOCH);
+    let listed = Listed { known: vec!["production".into()], everywhere: true };
+    let overview = |previous: &VisiobookEnvironmentStatus, now: Timestamp| {
+        let seen = Overview {
+            spec: &said,
+            generation: 7,
+            listed: &listed,
+            places: &places,
+            services: 20,
+            violations: &violations,
+            previous,
+        };
+        report_environment(&seen, now)
+    };
+    let status = overview(&VisiobookEnvironmentStatus::default(), Timestamp::UNIX_EPOCH);
     assert_eq!((status.namespaces, status.services, status.violations), (2, 20, 12));
     let told = |type_: &str| {
         let condition = status.conditions.iter().find(|condition| condition.type_ == type_).expect(type_);
@@ -87,5 +99,5 @@ fn an_environment_tells_what_failed_who_breaks_its_rules_and_who_is_too_lenient(
 
     // The same again keeps its times, so nothing is published.
     let later = Timestamp::from_second(99).expect("time");
-    assert_eq!(report_environment(&said, 7, &places, 20, &violations, &status, later), status);
+    assert_eq!(overview(&status, later), status);
 }

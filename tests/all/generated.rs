@@ -49,8 +49,7 @@ fn the_crds_in_the_repository_are_those_of_the_code() {
 #[test]
 fn the_policies_in_the_repository_are_those_of_the_code_and_all_are_installed() {
     let listed = documents(&root().join("config/policy/kustomization.yaml")).remove(0);
-    let mut names: BTreeSet<String> =
-        ["environments.yaml".to_string(), "kustomization.yaml".to_string()].into();
+    let mut names: BTreeSet<String> = ["kustomization.yaml".to_string()].into();
     for (name, yaml) in visiobook::cli::policy::render().unwrap() {
         let stored = fs::read_to_string(root().join("config/policy").join(&name)).unwrap_or_default();
         assert!(stored == yaml, "config/policy/{name} is not what the code says: run `make generate`");

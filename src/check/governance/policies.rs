@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::rules::{self, Rule};
-use crate::api::names::{ALLOW_DELETION, APPROVE, APPROVED_BY, ENVIRONMENT, ENVIRONMENTS};
+use crate::api::names::{ALLOW_DELETION, APPROVE, APPROVED_BY, ENVIRONMENT};
 use crate::api::{GROUP, crds};
 
 /// What a policy looks at.
@@ -38,8 +38,8 @@ enum Governed {
     ByEnvironment,
     /// The built-in rules, for a namespace without a label.
     BuiltIn,
-    /// Those of the list of environments, which the operator keeps.
-    ByList,
+    /// What each environment knows of the others, which the operator tells them.
+    ByAll,
     /// Anybody's.
     Always,
 }
@@ -117,8 +117,8 @@ fn exists() -> Policy {
     let label = format!("namespaceObject.metadata.labels['{ENVIRONMENT}']");
     Policy {
         name: "visiobook-environment-exists",
-        about: "The label of a namespace names an environment that exists. No expression can look for one, so the operator keeps a list of them.",
-        governed: Governed::ByList,
+        about: "The label of a namespace names an environment that exists. No expression can look for one, so each of them lists all of them in its status.",
+        governed: Governed::ByAll,
         matched: Matched { resources: &["visiobookservices", "visiobookservices/scale"], ..SERVICES },
         conditions: vec![(
             "spec-changes-or-approves",
@@ -130,7 +130,8 @@ fn exists() -> Policy {
         )],
         variables: vec![("label".into(), label)],
         validations: vec![(
-            "has(params.data) && variables.label in params.data".into(),
+            // One that is too new to have a list has no say.
+            "!has(params.status) || !has(params.status.environments) || variables.label in params.status.environments".into(),
             format!(
                 "'metadata.namespace: the label {ENVIRONMENT} names \"' + variables.label + '\", which does not exist: create that VisiobookEnvironment or correct the label; the operator lists a new one as soon as it runs [environment-exists]'"
             ),
@@ -315,11 +316,12 @@ impl Policy {
         let mut binding = json!({ "policyName": self.name, "validationActions": ["Deny"] });
         let label = |operator: &str| json!({ "namespaceSelector": { "matchExpressions": [{ "key": ENVIRONMENT, "operator": operator }] } });
         let ours = format!("params.metadata.name == namespaceObject.metadata.labels['{ENVIRONMENT}']");
+        let environments =
+            json!({ "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "VisiobookEnvironment" });
         let mut variables = Vec::new();
         match self.governed {
             Governed::ByEnvironment => {
-                spec["paramKind"] =
-                    json!({ "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "VisiobookEnvironment" });
+                spec["paramKind"] = environments;
                 binding["paramRef"] = json!({ "selector": {}, "parameterNotFoundAction": "Allow" });
                 binding["matchResources"] = label("Exists");
                 variables = vec![
@@ -335,9 +337,9 @@ impl Policy {
                     ("name".to_string(), "'development (built in)'".to_string()),
                 ];
             }
-            Governed::ByList => {
-                spec["paramKind"] = json!({ "apiVersion": "v1", "kind": "ConfigMap" });
-                binding["paramRef"] = json!({ "name": ENVIRONMENTS, "namespace": "visiobook-system", "parameterNotFoundAction": "Deny" });
+            Governed::ByAll => {
+                spec["paramKind"] = environments;
+                binding["paramRef"] = json!({ "selector": {}, "parameterNotFoundAction": "Deny" });
                 binding["matchResources"] = label("Exists");
             }
             Governed::Always => {}
