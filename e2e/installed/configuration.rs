@@ -18,7 +18,9 @@ fn revision(service: &VisiobookService) -> String {
 
 async fn names(site: &Site, kind: Kind) -> BTreeSet<String> {
     let list = site.all_children("users").await;
-    let of_kind = list.iter().filter(|(of, _)| *of == kind);
+    // The dashboard is a ConfigMap too, and no pod reads it.
+    let is_board = |child: &Value| !child["metadata"]["labels"]["grafana_dashboard"].is_null();
+    let of_kind = list.iter().filter(|(of, child)| *of == kind && !is_board(child));
     of_kind.map(|(_, child)| child["metadata"]["name"].as_str().expect("name").to_string()).collect()
 }
 

@@ -60,6 +60,8 @@ async fn a_service_in_mid_release_never_reads_as_current() {
             "SecretsResolved",
             "Progressing",
             "Autoscaling",
+            "Exposed",
+            "MonitoringReady",
             "Paused",
             "Reconciling",
             "Stalled"

@@ -100,8 +100,8 @@ async fn t22_a_watch_that_lags_doubles_nothing_and_storms_nobody() {
         .filter(|(kind, _)| *kind == config)
         .map(|(_, child)| child)
         .collect();
-    // The one that runs, and the one of the revision before it.
-    assert_eq!(configs.len(), 2, "{}", json!(configs));
+    // The one that runs, the one of the revision before it, and the dashboard.
+    assert_eq!(configs.len(), 3, "{}", json!(configs));
 }
 
 fn few(writes: &[Call], most: usize, what: &str) {
