@@ -4,6 +4,7 @@ mod autoscaling;
 mod bad_input;
 mod configuration;
 mod deletion;
+mod doors;
 mod drift;
 mod examples;
 mod fields;
