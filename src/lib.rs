@@ -8,7 +8,7 @@
 //! | words | contract, api, facts | each other, downwards | client, async, clock, environment |
 //! | thought | check, rollout, plan, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
 //! | | manifest, convert | words, check; convert uses plan and manifest too | the same |
-//! | hands | apply, telemetry | words, thought | decisions |
+//! | hands | apply, telemetry, handover, doctor | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
 //! | data plane | sidecar, conformance | contract, telemetry (sidecar) | kube, api, check, plan |
 //! | doors | cli, main | everything | logic |
@@ -22,7 +22,9 @@ pub mod cli;
 pub mod conformance;
 pub mod contract;
 pub mod convert;
+pub mod doctor;
 pub mod facts;
+pub mod handover;
 pub mod manifest;
 pub mod operator;
 pub mod plan;

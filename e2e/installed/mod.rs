@@ -6,6 +6,7 @@ mod bad_input;
 mod chart;
 mod configuration;
 mod deletion;
+mod doors;
 mod drift;
 mod examples;
 mod fields;

@@ -10,7 +10,7 @@ use visiobook::api::kinds::Kind;
 use crate::support::{Clients, Site, kubectl, soak};
 
 /// Where a Service is reached, by port.
-async fn address(site: &Site, name: &str, port: u16) -> SocketAddr {
+pub(super) async fn address(site: &Site, name: &str, port: u16) -> SocketAddr {
     let service = site.child(Kind::Service, name).await.expect("Service");
     let ip = service["spec"]["clusterIP"].as_str().expect("a cluster IP").parse().expect("an address");
     let address = SocketAddr::new(ip, port);

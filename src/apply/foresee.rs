@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::secrets::is_sealed;
-use super::{Cache, Change, Difference, Live, Surroundings, compare, contents, observe, resource, seed};
+use super::{Cache, Change, ChangeKind, Difference, Live, Surroundings, compare, contents, observe, resource};
 use crate::api::kinds::Kind;
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
 use crate::check::{self, Refusal};
@@ -282,30 +282,17 @@ fn change(cache: &Cache, owner: &Owner, group: &[Planned]) -> Option<Foreseen> {
     let mut changes: Vec<Change> = Vec::new();
     for planned in group {
         let object = contents::comparable(&live, planned);
-        if let Difference::Differs(more) = compare(&planned.object, &object, planned.manager) {
-            changes.extend(more);
-        }
+        let Difference::Differs(more) = compare(&planned.object, &object, planned.manager) else { continue };
+        // Its first manager owns all that it was made with, which does no harm.
+        let idle =
+            planned.manager != names::MANAGER && more.iter().all(|change| change.kind == ChangeKind::Orphan);
+        changes.extend(more.into_iter().filter(|_| !idle));
     }
-    // Its first manager owns all that it was made with, which does no harm.
-    let whole = seed(group).object;
-    changes.retain(|change| change.plan.is_some() || !group.iter().any(|_| has(&whole, change)));
     if changes.is_empty() {
         return None;
     }
     let fate = if ours { Fate::Change } else { Fate::Adopt };
     tell(fate, changes.iter().map(ToString::to_string).collect())
-}
-
-/// Whether some part of a child plans what another gives up.
-fn has(whole: &Value, change: &Change) -> bool {
-    let mut value = whole;
-    for part in change.path.split(['.', '[']) {
-        match value.get(part.trim_end_matches(']')) {
-            Some(below) => value = below,
-            None => return value.is_array(),
-        }
-    }
-    true
 }
 
 /// Would pods be replaced? `children` is what an apply would change.

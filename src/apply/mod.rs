@@ -49,7 +49,7 @@ pub async fn apply(
         if matches!(first_error, Some(Error::Taken { .. })) && group[0].kind == Kind::Deployment {
             continue;
         }
-        if let Err(error) = apply_group(writer, cache, owner, group, applied).await {
+        if let Err(error) = apply_group(writer, cache, owner, plan, group, applied).await {
             // One child that is refused must not hold back the others, but a write that lost its claim ends the pass.
             if error.ends_pass() {
                 return Err(error);
@@ -79,6 +79,7 @@ async fn apply_group(
     writer: &Writer,
     cache: &Cache,
     owner: &Owner,
+    plan: &Plan,
     group: &[Planned],
     applied: &mut Applied,
 ) -> Result<(), Error> {
@@ -115,6 +116,14 @@ async fn apply_group(
         }
     }
     let Some(mut live) = live else { return Ok(()) };
+    if live.kind == Kind::Service && !live.belongs_to(owner) && !observe::is_settled(cache, owner, plan) {
+        // It serves with somebody else's pods until all of ours are there. No watch tells of it, so it is read again.
+        tracing::info!(name = live.name, "the Service is taken over once the pods are ready");
+        cache.forget(&live, true);
+        return Ok(());
+    }
+    // What its last owner wrote is no drift.
+    let is_adopted = !live.belongs_to(owner);
     if !is_new && is_unfinished(&live, group) {
         // Its creator did not live to write the general part, so only the first manager holds what that part lists,
         // and must not give it up yet. The creation goes on where it ended.
@@ -178,7 +187,7 @@ async fn apply_group(
         }
         let drifted: Vec<Drift> = changes
             .iter()
-            .filter(|_| !is_new)
+            .filter(|_| !is_new && !is_adopted)
             .filter_map(|change| drift(planned, change, was_settled))
             .collect();
         if drifted.is_empty() && !is_new && !applied.updated.contains(&key) {

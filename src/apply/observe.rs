@@ -14,7 +14,7 @@ use crate::facts::{
     Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact, SecretKey,
     Signing,
 };
-use crate::plan::Owner;
+use crate::plan::{Owner, Plan};
 
 /// What the conductor knows of a service's surroundings.
 #[derive(Clone, Debug, Default)]
@@ -150,6 +150,17 @@ pub fn deployments(cache: &Cache, owner: &Owner) -> BTreeMap<Colour, DeploymentF
             live.belongs_to(owner).then(|| (colour, deployment(&live.json())))
         })
         .collect()
+}
+
+/// Whether the pods of a plan are all there and ready.
+pub(super) fn is_settled(cache: &Cache, owner: &Owner, plan: &Plan) -> bool {
+    let planned = plan.objects.iter().find(|planned| planned.kind == Kind::Deployment);
+    planned.is_some_and(|planned| {
+        let live = cache.get(Kind::Deployment, &owner.namespace, &planned.name).map(|live| live.json());
+        let revision = text(&planned.object, "/metadata/labels/platform.visiobook.com~1revision");
+        live.map(|live| deployment(&live))
+            .is_some_and(|live| live.is_settled() && Some(live.revision.as_str()) == revision)
+    })
 }
 
 fn deployment(value: &Value) -> DeploymentFact {

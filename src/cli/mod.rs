@@ -5,12 +5,15 @@ mod completion;
 pub mod conformance;
 mod convert;
 pub mod crd;
+mod doctor;
 mod failed;
 mod files;
+mod handover;
 mod installation;
 mod operator;
 mod plan;
 pub mod policy;
+mod reference;
 mod render;
 mod sidecar;
 mod validate;
@@ -19,6 +22,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use failed::Failed;
 pub use failed::tell;
+pub use reference::reference;
 
 /// The Visiobook platform on Kubernetes.
 #[derive(Debug, Parser)]
@@ -48,6 +52,14 @@ enum Command {
     Plan(plan::Args),
     /// Make a VisiobookService from a team's Helm values.
     Convert(convert::Args),
+    /// Take over what runs already, by Helm or by hand.
+    Adopt(handover::Adopt),
+    /// Leave what runs to itself, as plain objects without the operator.
+    Eject(handover::Eject),
+    /// Tell what is wrong with an installation.
+    Doctor(doctor::Examine),
+    /// Collect what is needed to understand a failure, without any secret.
+    SupportBundle(doctor::Collect),
     /// Print the completions of a shell.
     Completion(completion::Args),
 }
@@ -89,6 +101,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Validate(args) => validate::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Adopt(args) => handover::adopt(&args),
+        Command::Eject(args) => handover::eject(&args),
+        Command::Doctor(args) => doctor::examine(&args),
+        Command::SupportBundle(args) => doctor::collect(&args),
         Command::Completion(args) => completion::run(&args),
     }
 }

@@ -21,7 +21,7 @@ use crate::operator::IMAGE_OF_RELEASE;
 /// Arguments of `visiobook plan`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  visiobook plan -f service.yaml\n  visiobook plan -f environments/production.yaml\n  visiobook plan -f service.yaml --exit-code || echo 'something would change'\n\nReads the cluster and writes nothing. A service that cannot be read, such as a Secret without the right to, is taken to be there.\nExits with 0; with --exit-code with 3 if something would change; with 1 if something is refused."
+    after_help = "Examples:\n  visiobook plan -f service.yaml\n  visiobook plan -f environments/production.yaml\n  visiobook plan -f service.yaml --exit-code || echo 'something would change'\n\nReads the cluster and writes nothing. A Secret that may not be read is taken to be there.\nExits with 0; with --exit-code with 3 if something would change; with 1 if something is refused."
 )]
 pub(super) struct Args {
     #[command(flatten)]
@@ -88,7 +88,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
         for placed in &gathered.services {
             let (service, findings) = manifest::examine(placed);
-            let Some(service) = service else {
+            // What the operator would refuse is told with the rest, under the environment of the cluster.
+            let unlawful: Vec<_> =
+                findings.iter().filter(|finding| finding.is_of_the_crd()).cloned().collect();
+            let Some(service) = service.filter(|_| unlawful.is_empty()) else {
                 validate::tell(&findings, false);
                 return Err(Failed::refused(&findings).into());
             };
@@ -162,8 +165,9 @@ impl Outlook {
             let (services, pods) = restarts
                 .fold((0, 0), |(services, pods), service| (services + 1, pods + service.restart.pods));
             anstream::println!(
-                "  restarts {services} of {} services, {pods} pods",
-                environment.services.len()
+                "  restarts {services} of {}, {}",
+                count(environment.services.len() as i32, "service"),
+                count(pods, "pod")
             );
             for service in &environment.services {
                 tell_service(service);
@@ -191,8 +195,11 @@ fn tell_service(service: &Foresight) {
     let (answer, colour) =
         if service.restart.restarts { ("yes", AnsiColor::Yellow) } else { ("no", AnsiColor::Green) };
     let colour = colour.on_default();
-    let pods =
-        if service.restart.restarts { format!(" ({} pods)", service.restart.pods) } else { String::new() };
+    let pods = if service.restart.restarts {
+        format!(", {}", count(service.restart.pods, "pod"))
+    } else {
+        String::new()
+    };
     anstream::println!(
         "  restarts pods: {colour}{answer}{colour:#}{pods}, because {}",
         service.restart.because
@@ -212,6 +219,10 @@ fn tell_child(child: &Foreseen) {
     for field in &child.fields {
         anstream::println!("      {field}");
     }
+}
+
+fn count(number: i32, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn heading(text: &str) {

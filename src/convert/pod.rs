@@ -41,7 +41,7 @@ pub(super) fn resources(
     }
     let [requests, limits] = lists;
     let said = requests.is_some() || limits.is_some();
-    Ok((said.then(|| ResourceRequirements { requests, limits, claims: None }), gpu))
+    Ok((said.then_some(ResourceRequirements { requests, limits, claims: None }), gpu))
 }
 
 /// A07 and A08. Beside the sidecar the kubelet asks the sidecar, so that a probe with the chart's path is left to it.

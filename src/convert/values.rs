@@ -133,7 +133,7 @@ impl<'a> Values<'a> {
 
     /// The notes, in the order of the file.
     pub(super) fn notes(mut self) -> Vec<Note> {
-        self.notes.sort_by(|a, b| a.line.cmp(&b.line));
+        self.notes.sort_by_key(|note| note.line);
         self.notes
     }
 }

@@ -27,6 +27,13 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// Whether the API server refuses it by the CRD alone.
+    pub fn is_of_the_crd(&self) -> bool {
+        self.rule.starts_with("schema-") || ["unknown-field", "crd-rule"].contains(&self.rule.as_str())
+    }
+}
+
 /// The schema of a kind.
 struct Law {
     root: JSONSchemaProps,
@@ -59,7 +66,7 @@ pub fn examine(placed: &Placed<'_>) -> (Option<VisiobookService>, Vec<Finding>) 
             findings.extend(new);
         }
     }
-    findings.sort_by(|a, b| a.line.cmp(&b.line));
+    findings.sort_by_key(|finding| finding.line);
     (service, findings)
 }
 
@@ -67,7 +74,7 @@ pub fn examine(placed: &Placed<'_>) -> (Option<VisiobookService>, Vec<Finding>) 
 pub fn examine_environment(placed: &Placed<'_>) -> (Option<VisiobookEnvironment>, Vec<Finding>) {
     let mut findings = lawful(&LAWS[1], placed);
     let environment = read(placed, &mut findings);
-    findings.sort_by(|a, b| a.line.cmp(&b.line));
+    findings.sort_by_key(|finding| finding.line);
     (environment, findings)
 }
 

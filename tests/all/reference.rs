@@ -34,6 +34,11 @@ fn the_list_of_checks_is_that_of_the_code() {
     hold("docs/conformance.md", &format!("\n{}\n", visiobook::cli::conformance::listing()));
 }
 
+#[test]
+fn the_reference_of_the_command_line_is_that_of_the_code() {
+    hold("docs/cli.md", &visiobook::cli::reference());
+}
+
 /// A table for the document, and one for each object in it, in the order in which they are met.
 fn settings() -> String {
     let schema = serde_json::to_value(schemars::schema_for!(Settings)).unwrap();
