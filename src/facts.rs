@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::api::VisiobookEnvironmentSpec;
 use crate::api::kinds::Kind;
 use crate::api::names::Colour;
+use crate::api::{RolloutStatus, VisiobookEnvironmentSpec};
 
 pub use container::ContainerFact;
 pub use content::{Content, Signing, SigningKey, TokenContent};
@@ -29,6 +29,16 @@ pub struct Facts {
     pub recorded: Option<Colour>,
     /// Colour that the Service selects; `None` while there is no Service.
     pub selected: Option<Colour>,
+    /// Where the releases stand, as the Service says; `None` where it says nothing, or somebody else has written it.
+    pub release: Option<RolloutStatus>,
+    /// The same, as the status says, which anybody may have written.
+    pub status_release: Option<RolloutStatus>,
+    /// What people have ordered of a release.
+    pub orders: Orders,
+    /// Pods that the resource asks for; `None` if it says nothing.
+    pub wanted: Option<i32>,
+    /// Pods that are ready behind the Services, where they were looked at.
+    pub endpoints: Option<Vec<EndpointFact>>,
     /// Stored revisions, newest last.
     pub revisions: Vec<RevisionFact>,
     /// Who set `spec.replicas` by applying or editing the resource itself; `None` if only the scale subresource did.
@@ -142,6 +152,36 @@ pub struct DeploymentFact {
     pub secrets_digest: Option<String>,
     /// What its pods carry since the last rotation.
     pub secrets_rotation: Option<String>,
+    /// Release that it was last made or changed for.
+    pub attempt: Option<String>,
+}
+
+/// What people have ordered of a release, each by the name of an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// It may go on.
+    pub approve: Option<String>,
+    /// Who says so.
+    pub approved_by: Option<String>,
+    /// It is to stop.
+    pub abort: Option<String>,
+    /// It failed, and is to be tried again.
+    pub retry: Option<String>,
+    /// It serves, and is to be taken back.
+    pub undo: Option<String>,
+}
+
+/// A pod that is ready behind a Service, and is not on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointFact {
+    /// Uid of the pod: it may be listed more than once.
+    pub uid: String,
+    /// Its colour, by its own label.
+    pub colour: Colour,
+    /// Its revision, by its own label: a colour that is used again still has older pods.
+    pub revision: String,
+    /// Whether the preview Service leads to it.
+    pub preview: bool,
 }
 
 impl DeploymentFact {

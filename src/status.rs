@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::names::{self, Colour};
-use crate::api::{Child, VisiobookServiceStatus};
+use crate::api::{Child, ReleaseState, VisiobookServiceStatus};
 use crate::check::{self, Refusal, image};
 use crate::facts::{Applied, ContainerFact, DeploymentFact, EnvironmentFact, Facts, Failure};
 use crate::plan::Plan;
@@ -79,8 +79,14 @@ pub fn report(pass: &Pass<'_>, now: Timestamp) -> Report {
         status.secrets_rotated = Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
     }
     let pressing = !conditions::same_words(&status.conditions, &pass.previous.conditions)
-        || status.observed_generation != pass.previous.observed_generation;
+        || status.observed_generation != pass.previous.observed_generation
+        || place(&status) != place(pass.previous);
     Report { events: events::events(pass, &status), status, pressing }
+}
+
+/// Where the releases of a service stand.
+fn place(status: &VisiobookServiceStatus) -> Option<(ReleaseState, Option<&str>, Colour)> {
+    status.rollout.as_ref().map(|rollout| (rollout.state, rollout.attempt.as_deref(), rollout.colour))
 }
 
 /// The status of a service that nobody may touch: as it was, and that it is paused.
@@ -106,10 +112,14 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
     let decision = pass.decision;
     // Until its pods have all arrived, a new revision is not the one that serves.
     let previous = pass.previous;
-    let active_revision = pass.serving.map(|serving| match &previous.active_revision {
-        Some(before) if !serving.is_settled() => before.clone(),
+    let active_revision = pass.serving.map(|serving| match (&decision.release, &previous.active_revision) {
+        (Some(release), _) if release.state != ReleaseState::Stable => release.revision.clone(),
+        (_, Some(before)) if !serving.is_settled() => before.clone(),
         _ => serving.revision.clone(),
     });
+    // What could not be written has not happened.
+    let is_written = pass.failure.is_none() || decision.release.is_none();
+    let before = previous.active_colour.filter(|_| !is_written);
     let active =
         decision.revision.as_ref().filter(|revision| active_revision.as_ref() == Some(&revision.hash));
     let environment = match &pass.facts.environment {
@@ -135,7 +145,7 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
         observed_generation: Some(pass.generation),
         environment: Some(environment),
         active_revision,
-        active_colour: pass.serving.map(|_| decision.colour),
+        active_colour: pass.serving.map(|_| before.unwrap_or(decision.colour)),
         version: active
             .map(|revision| image::version(&revision.shape.image))
             .or_else(|| previous.version.clone().filter(|_| pass.serving.is_some())),
@@ -146,6 +156,7 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
             .map(|serving| format!("{}/{}", serving.ready.min(serving.replicas), serving.replicas)),
         last_replicas: Some(pass.replicas),
         secrets_rotated: previous.secrets_rotated.clone(),
+        rollout: if is_written { decision.release.clone() } else { previous.rollout.clone() },
         children,
         conditions,
     }

@@ -14,6 +14,7 @@ use super::exposure::EnvironmentIngress;
 use super::governance::{Access, PodSecurity, Quota, Ranges, VisiobookEnvironmentStatus};
 use super::isolation::EnvironmentNetworkPolicy;
 use super::monitoring::Monitoring;
+use super::release::EnvironmentRollout;
 use super::secret_sources::EnvironmentSecrets;
 use super::sidecar::EnvironmentSidecar;
 
@@ -87,6 +88,9 @@ pub struct VisiobookEnvironmentSpec {
     /// Who may do what in the namespaces. Default: whoever may by other means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
+    /// How services are released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<EnvironmentRollout>,
     /// How all services are watched, unless they say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,

@@ -8,6 +8,7 @@ pub mod kinds;
 mod monitoring;
 pub mod names;
 pub mod quantity;
+mod release;
 mod schema;
 mod secret_sources;
 mod service;
@@ -28,6 +29,7 @@ pub use governance::{
 };
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use monitoring::{Alert, Monitoring, Objectives};
+pub use release::{EnvironmentRollout, Outcome, PastRelease, ReleaseState, RolloutStatus};
 pub use schema::crds;
 pub use secret_sources::{EnvironmentSecrets, RemoteKey, SecretKind, SecretSource, SecretStore, StoreKind};
 pub use service::{

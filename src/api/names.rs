@@ -40,6 +40,18 @@ pub const ROLES: [&str; 3] = ["visiobook-viewer", "visiobook-editor", "visiobook
 pub const APPROVE: &str = "platform.visiobook.com/approve";
 /// Annotation of a service: who set [`APPROVE`].
 pub const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
+/// Annotation of a service: the attempt that somebody stops.
+pub const ABORT: &str = "platform.visiobook.com/abort";
+/// Annotation of a service: the attempt that failed and that somebody wants tried again.
+pub const RETRY: &str = "platform.visiobook.com/retry";
+/// Annotation of a service: the attempt that serves and that somebody takes back.
+pub const UNDO: &str = "platform.visiobook.com/undo";
+/// Annotation of a Service, under the manager of its selector: where the releases of the service stand.
+pub const RELEASE: &str = "platform.visiobook.com/release";
+/// Label of a preview Service, which what selects the services of a team leaves out by it.
+pub const PREVIEW: &str = "platform.visiobook.com/preview";
+/// Annotation of a Deployment: the attempt that it was made for.
+pub const ATTEMPT: &str = "platform.visiobook.com/attempt";
 /// Annotation of a CRD of ours that may be deleted, with all that it holds.
 pub const ALLOW_DELETION: &str = "platform.visiobook.com/allow-deletion";
 /// Annotation of a Deployment: keyed digest of the secrets its pods use.
@@ -64,6 +76,14 @@ impl Colour {
     /// Both, in order.
     pub const ALL: [Colour; 2] = [Colour::Blue, Colour::Green];
 
+    /// The colour that is not this one.
+    pub fn other(self) -> Colour {
+        match self {
+            Colour::Blue => Colour::Green,
+            Colour::Green => Colour::Blue,
+        }
+    }
+
     /// The word in names and in the `version` label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,6 +101,11 @@ impl Colour {
 /// Name of a colour's Deployment and PodDisruptionBudget.
 pub fn coloured(service: &str, colour: Colour) -> String {
     format!("{service}-{}", colour.as_str())
+}
+
+/// Name of the Service of the colour that does not serve.
+pub fn preview(service: &str) -> String {
+    format!("{service}-preview")
 }
 
 /// Name of the ConfigMap that holds content of this digest.

@@ -19,6 +19,7 @@ const MAPS: &[(&str, &[&str])] = &[
     ("spec.access.approverAccounts", &["namespace", "name"]),
     ("status.conditions", &["type"]),
     ("status.children", &["kind", "name"]),
+    ("status.rollout.history", &["attempt"]),
 ];
 /// Lists without order or doubles.
 const SETS: &[&str] = &[

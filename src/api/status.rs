@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::names::Colour;
+use super::release::RolloutStatus;
 
 /// What runs, and why it does not where it does not.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct VisiobookServiceStatus {
     /// When a secret last had a new value, and the pods were replaced for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_rotated: Option<Time>,
+    /// Releases from one colour to the other, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Objects made for this service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Child>,

@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::secrets::is_sealed;
-use super::{Cache, Change, ChangeKind, Difference, Live, Surroundings, compare, contents, observe, resource};
+use super::{
+    Cache, Change, ChangeKind, Difference, Live, Surroundings, compare, contents, observe, resource,
+};
 use crate::api::kinds::Kind;
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
 use crate::check::{self, Refusal};
@@ -307,6 +309,18 @@ pub fn restart(decision: &Decision, facts: &Facts, children: &[Foreseen], replic
     let no = |because: String| Restart { restarts: false, pods: 0, because };
     let Some(wanted) = &decision.revision else { return no(decision.message.clone()) };
     let yes = |because| Restart { restarts: running.replicas > 0, pods: running.replicas, because };
+    let other = decision.other.as_ref().and_then(|other| other.revision.as_ref());
+    if let Some(new) = other.filter(|new| {
+        facts.deployments.get(&decision.colour.other()).is_none_or(|there| there.revision != new.hash)
+    }) {
+        let before = serde_json::to_value(&wanted.shape).unwrap_or_default();
+        let after = serde_json::to_value(&new.shape).unwrap_or_default();
+        let fields = parted(&before, &after, "").join(", ");
+        return no(format!(
+            "revision {} starts beside {}; pods that start: {replicas}: {fields}",
+            new.hash, wanted.hash
+        ));
+    }
     if wanted.hash != running.revision {
         let before = facts.revisions.iter().find(|revision| revision.hash == running.revision);
         let before = before.and_then(|revision| revision.data.get("shape")).cloned().unwrap_or_default();

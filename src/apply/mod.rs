@@ -3,6 +3,7 @@
 mod cache;
 mod contents;
 mod difference;
+mod endpoints;
 mod environment;
 mod foresee;
 mod key_ring;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use cache::{Cache, Seen};
 pub use contents::content;
 pub use difference::{Change, ChangeKind, Difference, applies, compare, trim};
+pub use endpoints::endpoints;
 pub use environment::{publish_environment, raise_pod_security};
 pub use foresee::{Fate, Foreseen, Foresight, Restart, compare_all, foresee, governed, parted, restart};
 pub use key_ring::KeyRing;
@@ -166,7 +168,9 @@ async fn apply_group(
         // The plan is the one that the object was settled with, so it is the object that somebody changed.
         let was_settled = cache.settled(&live, planned.manager).is_some_and(|(_, settled)| settled == plan);
         let before = live.resource_version;
-        live = writer.update(cache, &live, planned).await?;
+        let whole = moves_port(&live, group).then(|| seed(group));
+        let write = whole.as_ref().filter(|_| index == 0).unwrap_or(planned);
+        live = writer.update(cache, &live, write).await?;
         if live.resource_version == before {
             // The API server stored nothing new, so the same write would be sent for ever.
             let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
@@ -223,6 +227,22 @@ fn is_unfinished(live: &Live, group: &[Planned]) -> bool {
     }
     let object = live.json();
     applies(&object, first) && !applies(&object, names::MANAGER)
+}
+
+/// Whether traffic moves to pods that listen on another port: then selector and port change in one write, as at the
+/// creation. A port of another number would stand beside the old one, so it is left to the general part.
+fn moves_port(live: &Live, group: &[Planned]) -> bool {
+    if live.kind != Kind::Service || group[0].manager == names::MANAGER {
+        return false;
+    }
+    let (live, wanted) = (live.json(), seed(group).object);
+    let port = |object: &serde_json::Value, field: &str| {
+        let ports = object.pointer("/spec/ports")?.as_array()?;
+        ports.iter().find(|port| port["name"] == "http").map(|port| port[field].clone())
+    };
+    live.pointer("/spec/selector") != wanted.pointer("/spec/selector")
+        && port(&live, "targetPort") != port(&wanted, "targetPort")
+        && port(&live, "port") == port(&wanted, "port")
 }
 
 /// The first write of an object: all its parts at once, under the manager of the first.

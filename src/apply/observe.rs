@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{Cache, Error, Live, Secrets, content};
-use crate::api::VisiobookService;
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
+use crate::api::{RolloutStatus, VisiobookService};
 use crate::check;
 use crate::facts::{
-    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, RevisionFact, SecretKey,
-    Signing,
+    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, Orders, RevisionFact,
+    SecretKey, Signing,
 };
 use crate::plan::{Owner, Plan};
 
@@ -90,6 +90,11 @@ pub(super) fn see(
         deployments,
         recorded: service.status.as_ref().and_then(|status| status.active_colour),
         selected,
+        release: traffic.as_ref().and_then(release),
+        status_release: service.status.as_ref().and_then(|status| status.rollout.clone()),
+        orders: orders(service),
+        wanted: service.spec.replicas,
+        endpoints: None,
         revisions,
         replicas_applied_by: surroundings.replicas_applied_by,
         autoscaler_problem,
@@ -190,6 +195,36 @@ fn deployment(value: &Value) -> DeploymentFact {
             .into_iter()
             .filter_map(|path| annotation(path, names::SECRETS_ROTATION))
             .find(|mark| check::is_digest(mark)),
+        attempt: annotation("/metadata/annotations", names::ATTEMPT),
+    }
+}
+
+/// What the Service records of its releases, if it is as the operator wrote it: whoever changes a field takes it away
+/// from its manager.
+fn release(service: &Value) -> Option<RolloutStatus> {
+    let record = service.pointer("/metadata/annotations")?.get(names::RELEASE)?.as_str()?;
+    let entries = service.pointer("/metadata/managedFields")?.as_array()?;
+    let ours = entries.iter().any(|entry| {
+        let annotations = entry.pointer("/fieldsV1/f:metadata/f:annotations");
+        entry["manager"] == names::SWITCH_MANAGER
+            && entry["operation"] == "Apply"
+            && annotations.is_some_and(|owned| owned.get(format!("f:{}", names::RELEASE)).is_some())
+    });
+    if ours { serde_json::from_str(record).ok() } else { None }
+}
+
+/// What people have ordered by annotations.
+fn orders(service: &VisiobookService) -> Orders {
+    let said = |name: &str| {
+        let value = service.metadata.annotations.as_ref()?.get(name)?;
+        (!value.is_empty()).then(|| value.clone())
+    };
+    Orders {
+        approve: said(names::APPROVE),
+        approved_by: said(names::APPROVED_BY),
+        abort: said(names::ABORT),
+        retry: said(names::RETRY),
+        undo: said(names::UNDO),
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::Value;
 
 use super::{
-    Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, monitoring,
+    Account, Budget, Refusal, Scaling, Serving, Shape, Valid, exposure, isolation, monitoring, release,
     secret_sources, sidecar,
 };
 use crate::api::quantity::canonical;
@@ -185,6 +185,7 @@ fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRul
         isolation: isolation::isolation(spec, environment),
         monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())
             .map(Box::new),
+        release: release::release(spec, environment),
         max_surge: passed_through(&rollout.max_surge),
         max_unavailable: passed_through(&rollout.max_unavailable),
     }

@@ -162,12 +162,30 @@ pub struct Serving {
     /// How it is watched, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Box<Monitoring>>,
+    /// How it is released from one colour to the other; left out where pods are replaced one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
     /// Pods above the wanted number during an update.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub max_surge: Value,
     /// Pods missing during an update.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub max_unavailable: Value,
+}
+
+/// A release from one colour to the other, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Whether somebody has to approve.
+    #[serde(default)]
+    pub approval: bool,
+    /// From its start until it is given up.
+    pub deadline: i64,
+    /// From the switch until traffic no longer returns by itself.
+    pub soak: i64,
+    /// From then until the old pods go.
+    pub warm: i64,
 }
 
 /// Scaling by load.

@@ -211,6 +211,7 @@ fn scale(
         strategy: None,
         max_surge: values.parse("deployment.strategy.rollingUpdate.maxSurge")?,
         max_unavailable: values.parse("deployment.strategy.rollingUpdate.maxUnavailable")?,
+        ..Rollout::default()
     };
     let one = |said: &Option<_>| serde_json::to_value(said).is_ok_and(|said| said == 1);
     // One more and one less is the default.

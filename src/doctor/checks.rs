@@ -23,7 +23,7 @@ use crate::api::{GROUP, crds};
 /// Verbs for what the operator writes.
 const WRITTEN: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 /// What the operator needs beside its children: verbs, group and resource.
-const NEEDS: [(&[&str], &str, &str); 13] = [
+const NEEDS: [(&[&str], &str, &str); 14] = [
     (&["get", "list", "watch"], GROUP, "visiobookservices"),
     (&["patch"], GROUP, "visiobookservices/status"),
     (&["update"], GROUP, "visiobookservices/scale"),
@@ -36,6 +36,7 @@ const NEEDS: [(&[&str], &str, &str); 13] = [
     (&WRITTEN, "rbac.authorization.k8s.io", "rolebindings"),
     (&["list", "watch"], "apiextensions.k8s.io", "customresourcedefinitions"),
     (&["list"], "", "pods"),
+    (&["list"], "discovery.k8s.io", "endpointslices"),
     (&["create", "patch"], "events.k8s.io", "events"),
 ];
 /// The oldest supported Kubernetes 1.x: admission policies are generally available from it on.

@@ -113,9 +113,13 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
             message: "its namespace has not been seen yet".into(),
         });
     };
-    let facts = apply::observe(&context.cache, &context.secrets, &owner, service, surroundings).await?; // reads
+    let mut facts = apply::observe(&context.cache, &context.secrets, &owner, service, surroundings).await?; // reads
     let verdict = check::validate(service, &facts.environment); // pure
-    let decision = rollout::step(&verdict, &facts); // pure
+    let mut decision = rollout::step(&verdict, &facts); // pure
+    if decision.look && context.observing.is_none() {
+        facts.endpoints = Some(apply::endpoints(&context.writer, &owner).await?); // reads
+        decision = rollout::step(&verdict, &facts); // pure
+    }
     let replicas = rollout::size(service.spec.replicas, previous.last_replicas, &decision, &facts); // pure
     let plan = plan::build(&owner, &decision, replicas, &facts); // pure
     if let Some(observing) = &context.observing {

@@ -32,6 +32,9 @@ pub(super) fn build(
         // Nothing else tells the mark, so there are two of it: whichever somebody edits is put back from the other.
         annotations.insert(names::SECRETS_ROTATION.into(), mark.as_str().into());
     }
+    if let Some(attempt) = attempt(site, revision) {
+        annotations.insert(names::ATTEMPT.into(), attempt.into());
+    }
     let mut body = json!({
         "metadata": { "labels": { names::REVISION: revision.hash, names::VERSION: site.decision.colour.as_str() } },
         "spec": {
@@ -47,6 +50,12 @@ pub(super) fn build(
         body["metadata"]["annotations"] = Value::Object(annotations);
     }
     Planned::new(site, Kind::Deployment, names::coloured(&site.owner.name, site.decision.colour), body)
+}
+
+/// The release that the pods came with, by which its number is found again should every record be lost.
+fn attempt<'a>(site: &'a Site<'_>, revision: &Wanted) -> Option<&'a str> {
+    let release = site.decision.release.as_ref()?;
+    release.attempt.as_deref().filter(|_| release.attempted() == Some(&revision.hash))
 }
 
 /// A05: one more, one less; but the only pod there is does not go before its successor is ready.

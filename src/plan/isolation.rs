@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Planned, Site, service, sidecar};
+use super::{Planned, Site, service, sidecar, variables};
 use crate::api::kinds::Kind;
-use crate::api::{AllowFrom, ServiceType, names};
+use crate::api::{AllowFrom, ServiceType, SidecarMode, names};
 use crate::check::{Isolation, Serving, Shape};
 use crate::contract::{METRICS_PORT, SIDECAR_PORT};
 use crate::facts::Facts;
@@ -38,6 +38,13 @@ pub(super) fn build(
     if sidecar::is_proxy(&rendered.template) && !http.contains(&SIDECAR_PORT) {
         // Requests move to the sidecars during this release.
         http.push(SIDECAR_PORT);
+    }
+    let other = site.decision.other.as_ref().and_then(|other| other.revision.as_ref());
+    if let Some(shape) = other.map(|other| &other.shape) {
+        let target = if shape.mode() == SidecarMode::Proxy { SIDECAR_PORT } else { variables::port(shape) };
+        if !http.contains(&target) {
+            http.push(target);
+        }
     }
     let mut ingress = vec![json!({ "ports": ports(&[METRICS_PORT]), "from": scrapers(isolation, facts) })];
     let mut requests = json!({ "ports": ports(&http) });

@@ -14,6 +14,7 @@ mod history;
 mod ingress;
 mod isolation;
 pub mod monitoring;
+mod other;
 mod preview;
 mod pull_secret;
 mod service;
@@ -102,12 +103,16 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         plan.wake_at = wake_at;
         pulled = kept;
         plan.objects.push(history::build(&site, revision, &rendered, serving));
+        let other = other::build(owner, decision, replicas, facts, serving);
+        pulled.extend(other.kept);
+        add(&mut plan.objects, other.before);
         if let Some(serving) = serving {
             plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
             plan.objects.extend(budget::build(&site, serving));
             plan.objects.extend(isolation::build(&site, serving, revision, &rendered, facts));
         }
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
+        plan.objects.extend(other.pods);
         if let Some(serving) = serving {
             plan.objects.extend(autoscaler::build(&site, serving));
             plan.objects.extend(ingress::build(&site, serving));
@@ -118,6 +123,8 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     }
     (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
     plan.keep.extend(pulled);
+    plan.keep.extend(other::kept(owner, decision, facts));
+    plan.wake_at = [plan.wake_at, decision.wake_at].into_iter().flatten().min();
     // Pods of another revision may still mount what this one does without.
     if revision.is_none() || facts.signing.is_none() || !has_settled(&site, facts) {
         plan.keep_kinds.insert(Kind::Secret);
@@ -133,6 +140,15 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     }
     leave_out(&mut plan, &facts.missing_kinds);
     plan
+}
+
+/// Add what is not there yet under its name.
+fn add(objects: &mut Vec<Planned>, more: Vec<Planned>) {
+    for planned in more {
+        if !objects.iter().any(|other| other.kind == planned.kind && other.name == planned.name) {
+            objects.push(planned);
+        }
+    }
 }
 
 /// Optional kinds that the cluster does not offer are not written: all else is.
@@ -157,10 +173,11 @@ const AROUND: [Kind; 6] = [
 fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
     let named = [Kind::ServiceAccount, Kind::Service, Kind::HorizontalPodAutoscaler]
         .map(|kind| (kind, owner.name.clone()));
+    let preview = (Kind::Service, names::preview(&owner.name));
     let budgets =
         names::Colour::ALL.map(|colour| (Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
     let dashboard = (Kind::ConfigMap, monitoring::dashboard_name(&owner.name));
-    named.into_iter().chain(budgets).chain([dashboard])
+    named.into_iter().chain(budgets).chain([dashboard, preview])
 }
 
 /// A revision's template and config: as stored, or rendered now, for the first and only time.
@@ -235,9 +252,10 @@ fn secret(site: &Site<'_>, name: String, type_: &str, key: &str, content: &Conte
     Planned::new(site, Kind::Secret, name, body)
 }
 
-/// Whether all pods of the colour are those that it wants.
+/// Whether all pods of the colour are those that it wants, and there are no others.
 fn has_settled(site: &Site<'_>, facts: &Facts) -> bool {
-    facts.deployments.get(&site.decision.colour).is_none_or(DeploymentFact::is_settled)
+    let alone = site.decision.other.is_none() && facts.deployments.len() < 2;
+    alone && facts.deployments.get(&site.decision.colour).is_none_or(DeploymentFact::is_settled)
 }
 
 /// Labels that select the pods of a colour: unchangeable once a Deployment exists.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Planned, Site, selector, sidecar, variables};
 use crate::api::kinds::Kind;
-use crate::api::{Protocol, ServiceType, names};
+use crate::api::{Protocol, RolloutStatus, ServiceType, names};
 use crate::check::Serving;
 use crate::contract;
 use crate::facts::Facts;
@@ -42,12 +42,42 @@ pub(super) fn build(
         object: json!({
             "apiVersion": Kind::Service.api_version(),
             "kind": Kind::Service.as_str(),
-            "metadata": { "name": name, "namespace": site.owner.namespace },
+            "metadata": metadata(site),
             "spec": { "selector": selector(site) },
         }),
         ..general.clone()
     };
     [switch, general]
+}
+
+/// The record of the releases is written with the selector, so that neither is ever without the other.
+fn metadata(site: &Site<'_>) -> Value {
+    let mut metadata = json!({ "name": site.owner.name, "namespace": site.owner.namespace });
+    if let Some(release) = &site.decision.release {
+        // What it waits for is found anew in each pass, and no reason to write.
+        let record = RolloutStatus { reason: String::new(), ..release.clone() };
+        let record = serde_json::to_string(&record).unwrap_or_default();
+        metadata["annotations"] = json!({ names::RELEASE: record });
+    }
+    metadata
+}
+
+/// The Service of the colour that does not serve: the new version before traffic moves, the old one after it.
+pub(super) fn preview(site: &Site<'_>, revision: &Wanted, rendered: &Stored) -> Planned {
+    let application = variables::port(&revision.shape);
+    let target = if sidecar::is_proxy(&rendered.template) { contract::SIDECAR_PORT } else { application };
+    let body = json!({
+        "metadata": { "labels": { names::PREVIEW: "true" } },
+        "spec": {
+            "type": "ClusterIP",
+            "ports": [
+                { "name": "http", "port": 80, "targetPort": target, "protocol": "TCP" },
+                { "name": "metrics", "port": contract::METRICS_PORT, "targetPort": contract::METRICS_PORT, "protocol": "TCP" },
+            ],
+            "selector": selector(site),
+        },
+    });
+    Planned::new(site, Kind::Service, names::preview(&site.owner.name), body)
 }
 
 /// Port of the pods that requests go to: the sidecar's where the pods were rendered with one in their way. While pods

@@ -111,7 +111,10 @@ fn calls(site: &Site<'_>, shape: &Shape, held: Option<&TokenContent>, facts: &Fa
         let namespace = dependency.namespace.as_ref().unwrap_or(&site.owner.namespace);
         format!("{namespace}/{}", dependency.name)
     };
-    let mut calls: Vec<String> = shape.depends_on.iter().map(named).collect();
+    // Both colours read the same token.
+    let other = site.decision.other.as_ref().and_then(|other| other.revision.as_ref());
+    let more = other.into_iter().flat_map(|other| &other.shape.depends_on);
+    let mut calls: Vec<String> = shape.depends_on.iter().chain(more).map(named).collect();
     if !super::has_settled(site, facts) {
         calls.extend(held.into_iter().flat_map(|held| held.calls.clone()));
     }

@@ -1,12 +1,15 @@
 //! What happens next? Pure: what was asked for, what may run and what was seen in; which revision runs where out.
 
+mod blue_green;
 pub mod key_ring;
+mod release;
 mod rotation;
 mod stored;
 
 pub use rotation::Rotation;
 pub use stored::{Stored, Unreadable};
 
+use crate::api::RolloutStatus;
 use crate::api::names::Colour;
 use crate::check::{self, Refusal, Serving, Shape, Valid};
 use crate::facts::Facts;
@@ -28,6 +31,23 @@ pub struct Decision {
     pub message: String,
     /// What holds the new revision back, one by one.
     pub held: Vec<Refusal>,
+    /// Where the releases stand, to be recorded on the Service; `None` where none was ever made.
+    pub release: Option<RolloutStatus>,
+    /// What stands in the colour that does not serve, where anything does.
+    pub other: Option<Other>,
+    /// Whether the endpoints have to be looked at before anything is done.
+    pub look: bool,
+    /// When to decide again though nothing has changed, in Unix seconds.
+    pub wake_at: Option<i64>,
+}
+
+/// What stands in the colour that does not serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Other {
+    /// Its revision; `None` where nothing is known of it: then it stays as it is.
+    pub revision: Option<Wanted>,
+    /// What its pods carry of the secrets they were started with.
+    pub rotation: Rotation,
 }
 
 /// A revision that is to run.
@@ -56,6 +76,8 @@ pub enum Reason {
     SecretsMissing,
     /// Somebody changed or lost the stored revision; what runs is left alone.
     RevisionLost,
+    /// A revision is on its way to the other colour, or has just arrived there.
+    Releasing,
     /// The stored revision is of a later release of the operator; what runs is left alone.
     RevisionUnreadable,
 }
@@ -69,6 +91,7 @@ impl Reason {
             Reason::Refused => "Refused",
             Reason::SecretsMissing => "SecretsMissing",
             Reason::RevisionLost => "RevisionLost",
+            Reason::Releasing => "Releasing",
             Reason::RevisionUnreadable => "RevisionUnreadable",
         }
     }
@@ -87,6 +110,14 @@ pub fn size(said: Option<i32>, last: Option<i32>, decision: &Decision, facts: &F
 /// Decide. `verdict` is what `check::validate` said of the resource.
 pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     let colour = serving_colour(facts);
+    match release::recover(facts, colour).filter(|record| blue_green::is_concerned(record, verdict, facts)) {
+        Some(record) => blue_green::step(record, verdict, facts),
+        None => in_place(colour, verdict, facts),
+    }
+}
+
+/// One colour, in which pods are replaced one by one; and the first revision of any service.
+fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     let running = facts.deployments.get(&colour);
     let running_hash = running.map(|deployment| deployment.revision.as_str());
     let (kept, mut unreadable) = match running_hash.map_or(Ok(None), |hash| recall(hash, facts)) {
@@ -149,12 +180,28 @@ pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
         ),
         None => (reason, message),
     };
-    Decision { colour, revision, serving, rotation, reason, message, held }
+    let release = blue_green::settled(colour, revision.as_ref(), serving.as_ref(), facts);
+    Decision {
+        colour,
+        revision,
+        serving,
+        rotation,
+        reason,
+        message,
+        held,
+        release,
+        other: None,
+        look: false,
+        wake_at: None,
+    }
 }
 
 /// The colour that serves: the recorded one, for a selector is edited easily. Where the record is lost or names
 /// nothing, the selector counts if it names a Deployment.
 fn serving_colour(facts: &Facts) -> Colour {
+    if let Some(record) = &facts.release {
+        return record.colour;
+    }
     let told = [facts.recorded, facts.selected];
     let runs = |colour: &Colour| facts.deployments.contains_key(colour);
     let running = told.into_iter().flatten().find(runs).or_else(|| facts.deployments.keys().next().copied());

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Pass, cut, pods, tell};
 use crate::api::kinds::Kind;
+use crate::api::{Outcome, ReleaseState};
 use crate::facts::Missing;
 use crate::rollout::Reason;
 
@@ -248,6 +249,14 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
     if let Some(failure) = pass.failure.filter(|failure| failure.transient) {
         return Some((failure.reason, failure.message.clone()));
     }
+    if let Some(release) = pass
+        .decision
+        .release
+        .as_ref()
+        .filter(|release| release.state.is_before_switch() || release.state == ReleaseState::Soaking)
+    {
+        return Some((release.state.as_str(), release.reason.clone()));
+    }
     match (pass.decision.reason, pass.serving) {
         (Reason::SecretsMissing, _) => Some(("SecretsMissing", tell(&pass.decision.held))),
         (Reason::Refused | Reason::RevisionLost | Reason::RevisionUnreadable, _) => None,
@@ -276,9 +285,18 @@ fn stalled(pass: &Pass<'_>) -> Option<(&'static str, String)> {
         (reason @ (Reason::RevisionLost | Reason::RevisionUnreadable), _) => {
             Some((reason.as_str(), pass.decision.message.clone()))
         }
+        (Reason::Stable, _) if failed(pass).is_some() => {
+            failed(pass).map(|outcome| (outcome.as_str(), pass.decision.message.clone()))
+        }
         (_, Some(serving)) if serving.deadline_exceeded && serving.observed => {
             Some(("DeadlineExceeded", serving.problem.clone().unwrap_or_default()))
         }
         _ => None,
     }
+}
+
+/// How the last release ended, if what the resource asks for does not run because of it.
+fn failed(pass: &Pass<'_>) -> Option<Outcome> {
+    let release = pass.decision.release.as_ref().filter(|release| release.rejected_revision.is_some())?;
+    release.outcome.filter(|outcome| release.state == ReleaseState::Stable && outcome.is_failure())
 }

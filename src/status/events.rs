@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Event, Pass};
-use crate::api::VisiobookServiceStatus;
 use crate::api::kinds::Kind;
+use crate::api::{Outcome, ReleaseState, VisiobookServiceStatus};
 use crate::rollout::Reason;
 
 /// Everything that the status says newly, and what was done.
@@ -34,6 +34,24 @@ pub(super) fn events(pass: &Pass<'_>, status: &VisiobookServiceStatus) -> Vec<Ev
     {
         let image = pass.decision.revision.as_ref().map_or("", |revision| revision.shape.image.as_str());
         tell(false, "RevisionStarted", format!("{}, image {image}", pass.decision.message));
+    }
+    if let Some(release) = &status.rollout
+        && pass
+            .previous
+            .rollout
+            .as_ref()
+            .is_none_or(|before| before.state != release.state || before.attempt != release.attempt)
+        && let Some(attempt) = &release.attempt
+    {
+        let failed =
+            release.state == ReleaseState::Stable && release.outcome.is_some_and(Outcome::is_failure);
+        let word = match (release.state, release.outcome) {
+            (ReleaseState::Stable, Some(outcome)) => outcome.as_str(),
+            (state, _) => state.as_str(),
+        };
+        if word != "Promoted" {
+            tell(failed, word, format!("release {attempt}: {}", release.reason));
+        }
     }
     if pass.decision.rotation.rotates && wrote_pods(&pass.applied.updated) {
         tell(

@@ -3,6 +3,8 @@
 //! `object` is the VisiobookService. `variables.environment` is the spec of the environment, and `variables.name` what
 //! people call it. An expression that is false breaks the rule.
 
+use crate::check::release::DEADLINES;
+
 /// A value that rules share: its name, and its expression, which may use what stands before it.
 pub(super) type Variable = (&'static str, &'static str);
 
@@ -68,6 +70,12 @@ pub(super) const VARIABLES: &[Variable] = &[
     ("memory", LIMIT),
     ("cpuCeiling", CEILING),
     ("memoryCeiling", CEILING),
+    // Releases (C10, C14, C17, C18).
+    ("strategy", RELEASES),
+    ("approval", RELEASES),
+    ("deadlineSeconds", RELEASES),
+    ("soakSeconds", RELEASES),
+    ("warmSeconds", RELEASES),
     // How many pods.
     (
         "most",
@@ -91,6 +99,10 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
 ];
 
+/// What an environment says of releases; FIELD is the member, DEFAULT what holds where it says nothing.
+const RELEASES: &str = "has(variables.environment.rollout) && has(variables.environment.rollout.FIELD) ? variables.environment.rollout.FIELD : DEFAULT";
+/// A service may be stricter than its environment. MEMBER is the field.
+const AT_LEAST_SECONDS: &str = "!has(object.spec.rollout) || !has(object.spec.rollout.MEMBER) || object.spec.rollout.MEMBER >= variables.MEMBER";
 /// Limit of a container; RESOURCE is the name of the variable, and DEVELOPMENT and ELSEWHERE are what
 /// `check::built_in_resources` says.
 const LIMIT: &str = "has(object.spec.resources) && has(object.spec.resources.limits) && 'RESOURCE' in object.spec.resources.limits ? string(object.spec.resources.limits['RESOURCE']) : has(variables.environment.defaults) && has(variables.environment.defaults.resources) && has(variables.environment.defaults.resources.limits) && 'RESOURCE' in variables.environment.defaults.resources.limits ? string(variables.environment.defaults.resources.limits['RESOURCE']) : variables.environment.type == 'development' ? 'DEVELOPMENT' : 'ELSEWHERE'";
@@ -161,6 +173,36 @@ pub(super) const RULES: &[Rule] = &[
         message: "'ask for GPUs by spec.gpu.count, which sets request and limit alike'",
     },
     Rule {
+        name: "rollout-strategy",
+        field: "spec.rollout.strategy",
+        holds: "!has(object.spec.rollout) || !has(object.spec.rollout.strategy) || variables.strategy != 'BlueGreen' || object.spec.rollout.strategy == 'BlueGreen'",
+        message: "'services are released blue-green in ' + variables.name + ': take spec.rollout.strategy out'",
+    },
+    Rule {
+        name: "rollout-approval",
+        field: "spec.rollout.approval",
+        holds: "!has(object.spec.rollout) || !has(object.spec.rollout.approval) || !variables.approval || object.spec.rollout.approval",
+        message: "'releases are approved in ' + variables.name + ': take spec.rollout.approval out'",
+    },
+    Rule {
+        name: "rollout-time",
+        field: "spec.rollout.deadlineSeconds",
+        holds: "!has(object.spec.rollout) || !has(object.spec.rollout.deadlineSeconds) || object.spec.rollout.deadlineSeconds <= variables.deadlineSeconds",
+        message: "'a release may take ' + string(variables.deadlineSeconds) + ' seconds at most in ' + variables.name",
+    },
+    Rule {
+        name: "rollout-time",
+        field: "spec.rollout.soakSeconds",
+        holds: AT_LEAST_SECONDS,
+        message: "'a release is watched for ' + string(variables.soakSeconds) + ' seconds at least in ' + variables.name",
+    },
+    Rule {
+        name: "rollout-time",
+        field: "spec.rollout.warmSeconds",
+        holds: AT_LEAST_SECONDS,
+        message: "'the old pods stay for ' + string(variables.warmSeconds) + ' seconds at least in ' + variables.name",
+    },
+    Rule {
         name: "replicas-ceiling",
         field: "spec.replicas",
         holds: "!has(object.spec.replicas) || object.spec.replicas <= variables.most",
@@ -213,7 +255,19 @@ pub(super) fn variable((name, expression): &Variable) -> String {
     let limit = |limits: &std::collections::BTreeMap<String, String>| {
         limits.get(resource).cloned().unwrap_or_default()
     };
+    let default = match *name {
+        "strategy" => "'RollingUpdate'".to_string(),
+        "approval" => "false".to_string(),
+        "deadlineSeconds" => "variables.environment.type == 'production' ? PRODUCTION : LESS"
+            .replace("PRODUCTION", &DEADLINES[0].to_string())
+            .replace("LESS", &DEADLINES[1].to_string()),
+        "soakSeconds" => "0".to_string(),
+        "warmSeconds" => "0".to_string(),
+        _ => String::new(),
+    };
     expression
+        .replace("FIELD", name)
+        .replace("DEFAULT", &default)
         .replace("RESOURCE", resource)
         .replace("DEVELOPMENT", &limit(&development))
         .replace("ELSEWHERE", &limit(&elsewhere))
@@ -238,6 +292,6 @@ impl Rule {
 
     fn filled(&self, expression: &str) -> String {
         let last = self.field.rsplit('.').next().unwrap_or_default();
-        expression.replace("RESOURCE", last).replace("PART", last)
+        expression.replace("RESOURCE", last).replace("PART", last).replace("MEMBER", last)
     }
 }

@@ -15,12 +15,18 @@ pub(super) fn build(site: &Site<'_>, watched: &Watched<'_>) -> Planned {
     // Prometheus refuses a timeout above the interval.
     let seconds =
         interval.strip_suffix('s').and_then(|seconds| seconds.parse().ok()).unwrap_or(TIMEOUT_SECONDS);
+    let mut selector =
+        json!({ "matchLabels": { names::NAME: watched.name, names::MANAGED_BY: names::MANAGED_BY_VALUE } });
+    if site.decision.release.is_some() {
+        // What does not serve yet, or no longer, says nothing of the service.
+        selector["matchExpressions"] = json!([{ "key": names::PREVIEW, "operator": "DoesNotExist" }]);
+    }
     let body = json!({
         "metadata": { "labels": Value::from_iter(watched.monitoring.labels.clone()) },
         "spec": {
             // The job of the series is the name of the service.
             "jobLabel": names::NAME,
-            "selector": { "matchLabels": { names::NAME: watched.name, names::MANAGED_BY: names::MANAGED_BY_VALUE } },
+            "selector": selector,
             "endpoints": [{
                 "port": "metrics",
                 "path": contract::METRICS_PATH,

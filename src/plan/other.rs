@@ -1,0 +1,66 @@
+//! What stands in the colour that does not serve: the new revision before traffic moves, the old one after it.
+
+use super::{
+    Owner, Planned, Site, budget, config, deployment, history, pull_secret, render, service, service_token,
+};
+use crate::api::kinds::Kind;
+use crate::api::names;
+use crate::check::Serving;
+use crate::facts::Facts;
+use crate::rollout::Decision;
+
+/// The second colour's objects.
+#[derive(Default)]
+pub(super) struct Second {
+    /// What its pods need, before they start.
+    pub(super) before: Vec<Planned>,
+    /// Its pods, and what stands around them.
+    pub(super) pods: Vec<Planned>,
+    /// What stays as it is.
+    pub(super) kept: Vec<(Kind, String)>,
+}
+
+pub(super) fn build(
+    owner: &Owner,
+    decision: &Decision,
+    replicas: i32,
+    facts: &Facts,
+    serving: Option<&Serving>,
+) -> Second {
+    let mut second = Second::default();
+    let Some(other) = &decision.other else { return second };
+    let colour = decision.colour.other();
+    let Some(revision) = &other.revision else {
+        second.kept.push((Kind::Deployment, names::coloured(&owner.name, colour)));
+        second.kept.push((Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
+        second.kept.push((Kind::Service, names::preview(&owner.name)));
+        return second;
+    };
+    // The builders look at one colour: here the other one is it.
+    let decision = Decision {
+        colour,
+        revision: Some(revision.clone()),
+        rotation: other.rotation.clone(),
+        ..decision.clone()
+    };
+    let site = Site { owner, decision: &decision, replicas };
+    let rendered = render(owner, revision, facts);
+    second.before.push(config::build(&site, &rendered));
+    let (tokens, _) = service_token::build(&site, &revision.shape, &rendered.template, facts);
+    let (copies, kept) = pull_secret::build(&site, &revision.shape, facts);
+    second.before.extend(tokens.into_iter().chain(copies));
+    second.kept = kept;
+    second.before.push(history::build(&site, revision, &rendered, serving));
+    second.pods.push(service::preview(&site, revision, &rendered));
+    second.pods.extend(serving.and_then(|serving| budget::build(&site, serving)));
+    second.pods.push(deployment::build(&site, revision, &rendered, serving));
+    second
+}
+
+/// A colour that the Service still selects stays until it does no longer, whatever was decided.
+pub(super) fn kept(owner: &Owner, decision: &Decision, facts: &Facts) -> Vec<(Kind, String)> {
+    let selected = facts.selected.filter(|selected| *selected != decision.colour);
+    let name = selected.map(|colour| names::coloured(&owner.name, colour));
+    let kinds = [Kind::Deployment, Kind::PodDisruptionBudget];
+    name.into_iter().flat_map(|name| kinds.map(|kind| (kind, name.clone()))).collect()
+}

@@ -1,0 +1,150 @@
+//! The decision where releases go from one colour to the other.
+
+use super::release::{self, Scene, advance};
+use super::{Decision, Other, Reason, Rotation, Wanted, recall, rotation, want};
+use crate::api::names::Colour;
+use crate::api::{ReleaseState, RolloutStatus};
+use crate::check::{self, Refusal, Release, Serving, Valid};
+use crate::facts::{DeploymentFact, Facts};
+
+/// Whether releases decide what runs: the strategy asks for them, or one has yet to be brought to its end.
+pub(super) fn is_concerned(
+    record: &RolloutStatus,
+    verdict: &Result<Valid, Vec<Refusal>>,
+    facts: &Facts,
+) -> bool {
+    settings(record, verdict, facts).is_some() || (is_recorded(facts) && record.state != ReleaseState::Stable)
+}
+
+/// Whether a record stands anywhere, so that it was not made up from what runs.
+fn is_recorded(facts: &Facts) -> bool {
+    facts.release.is_some() || facts.status_release.is_some()
+}
+
+/// How releases go, as the resource says; as was accepted last, while it is refused.
+fn settings(record: &RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Option<Release> {
+    match verdict {
+        Ok(valid) => valid.serving.release.clone(),
+        Err(_) => stored_serving(&record.revision, facts)?.release,
+    }
+}
+
+fn stored_serving(hash: &str, facts: &Facts) -> Option<Serving> {
+    recall(hash, facts).ok().flatten().and_then(|(_, serving)| serving)
+}
+
+/// The record of a service none of whose releases is under way, with the revision that serves now. It stays when the
+/// strategy changes, for it also tells the colour.
+pub(super) fn settled(
+    colour: Colour,
+    revision: Option<&Wanted>,
+    serving: Option<&Serving>,
+    facts: &Facts,
+) -> Option<RolloutStatus> {
+    let record =
+        facts.release.clone().or_else(|| facts.status_release.clone()).filter(|r| r.colour == colour);
+    let releases = serving.is_some_and(|serving| serving.release.is_some());
+    match (record, revision) {
+        (Some(record), Some(revision)) if record.revision != revision.hash => Some(RolloutStatus {
+            // Replaced in place: the release before it is over, and nothing of it can be undone.
+            attempt: None,
+            outcome: None,
+            previous_revision: None,
+            rejected_revision: None,
+            reason: String::new(),
+            revision: revision.hash.clone(),
+            ..record
+        }),
+        (Some(record), _) => Some(record),
+        (None, Some(revision)) if releases => Some(release::first(colour, &revision.hash)),
+        (None, _) => None,
+    }
+}
+
+/// Decide, from where the releases stand.
+pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
+    let settings = settings(&record, verdict, facts);
+    let held = match verdict {
+        Ok(valid) => check::hold(valid, facts),
+        Err(refusals) => refusals.clone(),
+    };
+    let valid = verdict.as_ref().ok();
+    let hash = valid.map(|valid| valid.shape.revision());
+    let scene = Scene {
+        now: facts.now,
+        asked: hash.as_deref().filter(|_| held.is_empty()),
+        settings: settings.as_ref(),
+        orders: &facts.orders,
+        deployments: &facts.deployments,
+        wanted: facts.wanted,
+        endpoints: facts.endpoints.as_deref(),
+        is_stored: &|hash| recall(hash, facts).is_ok_and(|stored| stored.is_some()),
+    };
+    let step = advance(&record, &scene);
+    let record = step.record;
+    // A revision is made from the resource that asks for it, or from what is stored.
+    let find = |wanted: &str| match valid.filter(|_| hash.as_deref() == Some(wanted)) {
+        Some(valid) => want(wanted.to_string(), &valid.shape, facts).map(Some),
+        None => recall(wanted, facts).map(|stored| stored.map(|(wanted, _)| wanted)),
+    };
+    let (revision, unreadable) = match find(&record.revision) {
+        Ok(revision) => (revision, None),
+        Err(error) => (None, Some(error)),
+    };
+    let rotate = |colour: Colour, revision: Option<&Wanted>| {
+        let running = facts.deployments.get(&colour);
+        let rotation = rotation::rotate(revision, running, &facts.secrets);
+        // Pods that are replaced during the soak would look like pods that fail.
+        match running.filter(|_| rotation.rotates && record.state == ReleaseState::Soaking) {
+            Some(running) => kept(running),
+            None => rotation,
+        }
+    };
+    let other = release::other(&record).map(|hash| {
+        let revision = find(hash).ok().flatten();
+        let rotation = rotate(record.colour.other(), revision.as_ref());
+        Other { revision, rotation }
+    });
+    let rotation = rotate(record.colour, revision.as_ref());
+    let serving =
+        valid.map(|valid| valid.serving.clone()).or_else(|| stored_serving(&record.revision, facts));
+    let (reason, message) = match (verdict, unreadable, &revision) {
+        (Err(_), ..) => (Reason::Refused, format!("the change is refused; {}", record.reason)),
+        (_, Some(error), _) => (Reason::RevisionUnreadable, error.to_string()),
+        (_, None, None) => {
+            let message = format!(
+                "revision {} serves and its stored revision is lost, so its pods are left as they are",
+                record.revision
+            );
+            (Reason::RevisionLost, message)
+        }
+        _ if !held.is_empty() => {
+            let hash = hash.as_deref().unwrap_or_default();
+            (Reason::SecretsMissing, format!("revision {hash} waits for its secrets; {}", record.reason))
+        }
+        _ if record.state == ReleaseState::Stable => (Reason::Stable, record.reason.clone()),
+        _ => (Reason::Releasing, record.reason.clone()),
+    };
+    Decision {
+        colour: record.colour,
+        revision,
+        serving,
+        rotation,
+        reason,
+        message,
+        held,
+        release: Some(record),
+        other,
+        look: step.look,
+        wake_at: step.wake_at,
+    }
+}
+
+/// What the pods carry already.
+fn kept(running: &DeploymentFact) -> Rotation {
+    Rotation {
+        digest: running.secrets_digest.clone(),
+        mark: running.secrets_rotation.clone(),
+        rotates: false,
+    }
+}

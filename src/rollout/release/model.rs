@@ -1,0 +1,537 @@
+//! Releases in a small cluster that does what it likes: pods fail, caches and endpoints lag, people edit and order,
+//! clocks jump, the operator dies between any two of its writes. What must never happen is checked at each write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use super::attempt::seconds;
+use super::*;
+use crate::facts::Facts;
+use crate::rollout::serving_colour;
+
+/// Runs times events: more than a million steps.
+const RUNS: u32 = 10_000;
+const EVENTS: usize = 130;
+
+const REVISIONS: [&str; 4] = ["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc", "dddddddddd"];
+const SETTINGS: Release = Release { approval: false, deadline: 60, soak: 20, warm: 40 };
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// A pass; it dies after so many writes.
+    Pass(usize),
+    Look(bool),
+    Ready(Colour, i32),
+    Fail(Colour, i32),
+    Ask(usize),
+    Refuse,
+    Scale(i32),
+    Order(u8, u8),
+    Clock(i64),
+    Select(Option<Colour>),
+    Replace,
+    DeleteService,
+    LoseStatus,
+    Forge(Colour, u8, usize, i64),
+    DeleteDeployment(Colour),
+    Approval(bool),
+    Strategy(bool),
+}
+
+/// An event for each number: numbers are made and shrunk faster than events.
+fn event(number: u32) -> Event {
+    let [kind, a, b, c] = number.to_be_bytes();
+    let colour = if a % 2 == 0 { Colour::Blue } else { Colour::Green };
+    let pods = i32::from(b % 3) + 1;
+    match kind {
+        0..60 => Event::Pass(9),
+        60..74 => Event::Pass(usize::from(a % 5)),
+        74..110 => Event::Ready(colour, pods),
+        110..123 => Event::Fail(colour, pods),
+        123..143 => Event::Look(a % 2 == 0),
+        143..159 => Event::Ask(usize::from(a % 4)),
+        159..162 => Event::Refuse,
+        162..172 => Event::Scale(i32::from(a % 4)),
+        172..194 => Event::Order(a % 4, b % 3),
+        194..222 => Event::Clock(i64::from(a % 24) + 1),
+        222..225 => Event::Clock((i64::from(a) - 128) * 4),
+        225..230 => Event::Select((b % 3 != 0).then_some(colour)),
+        230..233 => Event::Replace,
+        233..236 => Event::DeleteService,
+        236..239 => Event::LoseStatus,
+        239..242 => Event::Forge(colour, b % 7, usize::from(c % 4), i64::from(c) * 4 - 99),
+        242..245 => Event::DeleteDeployment(colour),
+        245..251 => Event::Approval(a % 2 == 0),
+        _ => Event::Strategy(a % 2 == 0),
+    }
+}
+
+#[derive(Clone, Default)]
+struct Pods {
+    revision: String,
+    attempt: Option<String>,
+    replicas: i32,
+    ready: i32,
+    /// Ready pods of a revision that is replaced.
+    older: Option<(String, i32)>,
+}
+
+struct Service {
+    selects: Option<Colour>,
+    record: Option<RolloutStatus>,
+}
+
+struct World {
+    now: i64,
+    /// Steps that were asked for.
+    steps: std::cell::Cell<u64>,
+    /// The clock has jumped: spans of time mean nothing.
+    jumped: bool,
+    service: Option<Service>,
+    status: Option<RolloutStatus>,
+    pods: BTreeMap<Colour, Pods>,
+    /// What caches and endpoints show, which may be older than what is.
+    shown: BTreeMap<Colour, Pods>,
+    fresh: bool,
+    asked: Option<usize>,
+    wanted: i32,
+    orders: Orders,
+    approval: bool,
+    blue_green: bool,
+    /// When each attempt began.
+    began: BTreeMap<String, i64>,
+    /// Attempts that somebody approved.
+    approved: BTreeSet<String>,
+    switches: usize,
+    states: BTreeSet<&'static str>,
+    outcomes: BTreeSet<&'static str>,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            now: 1_000_000,
+            steps: std::cell::Cell::new(0),
+            jumped: false,
+            service: None,
+            status: None,
+            pods: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            fresh: true,
+            asked: Some(0),
+            wanted: 2,
+            orders: Orders::default(),
+            approval: false,
+            blue_green: true,
+            began: BTreeMap::new(),
+            approved: BTreeSet::new(),
+            switches: 0,
+            states: BTreeSet::new(),
+            outcomes: BTreeSet::new(),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let deployments = self.pods.iter().map(|(colour, pods)| {
+            // What we wrote ourselves is known; how its pods are may be old.
+            let shown = self.shown.get(colour).filter(|shown| shown.revision == pods.revision);
+            let ready = if self.fresh { pods.ready } else { shown.map_or(0, |shown| shown.ready) };
+            let fact = DeploymentFact {
+                revision: pods.revision.clone(),
+                attempt: pods.attempt.clone(),
+                replicas: pods.replicas,
+                ready,
+                observed: true,
+                ..DeploymentFact::default()
+            };
+            (*colour, fact)
+        });
+        Facts {
+            deployments: deployments.collect(),
+            release: self.service.as_ref().and_then(|service| service.record.clone()),
+            status_release: self.status.clone(),
+            recorded: self.status.as_ref().map(|status| status.colour),
+            selected: self.service.as_ref().and_then(|service| service.selects),
+            orders: self.orders.clone(),
+            now: self.now,
+            ..Facts::default()
+        }
+    }
+
+    /// The endpoints, as old as the caches.
+    fn endpoints(&self, active: Colour) -> Vec<EndpointFact> {
+        let from = if self.fresh { &self.pods } else { &self.shown };
+        let mut found = Vec::new();
+        for (colour, pods) in from {
+            let older = pods.older.iter().map(|(revision, ready)| (revision, *ready));
+            for (revision, ready) in std::iter::once((&pods.revision, pods.ready)).chain(older) {
+                for index in 0..ready {
+                    let uid = format!("{revision}{index}");
+                    let fact = EndpointFact {
+                        uid,
+                        colour: *colour,
+                        revision: revision.clone(),
+                        preview: *colour != active,
+                    };
+                    // Slices list a pod twice while they are split.
+                    found.extend([fact.clone(), fact]);
+                }
+            }
+        }
+        found
+    }
+
+    fn settings(&self) -> Option<Release> {
+        self.blue_green.then_some(Release { approval: self.approval, ..SETTINGS })
+    }
+
+    fn pass(&mut self, mut writes: usize) -> Result<(), TestCaseError> {
+        let facts = self.facts();
+        let colour = serving_colour(&facts);
+        let asked = self.asked.map(|asked| REVISIONS[asked]);
+        let settings = self.settings();
+        let before = match (recover(&facts, colour), asked) {
+            (Some(record), _) => record,
+            (None, Some(asked)) => first(colour, asked),
+            (None, None) => return Ok(()),
+        };
+        let is_recorded = facts.release.is_some();
+        let wanted = Some(self.wanted);
+        let steps = self.steps.clone();
+        let step = |endpoints: Option<&[EndpointFact]>, orders: &Orders, before: &RolloutStatus| {
+            steps.set(steps.get() + 1);
+            let scene = Scene {
+                now: facts.now,
+                asked,
+                settings: settings.as_ref(),
+                orders,
+                deployments: &facts.deployments,
+                wanted,
+                endpoints,
+                is_stored: &|_| true,
+            };
+            advance(before, &scene)
+        };
+        let mut next = step(None, &facts.orders, &before);
+        prop_assert!(next.record.colour == before.colour, "traffic moved without a look");
+        let mut seen = None;
+        if next.look {
+            let endpoints = self.endpoints(before.colour);
+            next = step(Some(&endpoints), &facts.orders, &before);
+            prop_assert!(!next.look, "looked, and asks for a look");
+            seen = Some(endpoints);
+        }
+        let endpoints = seen.as_deref();
+        self.steps.set(steps.get());
+        self.check(&before, &next.record, endpoints, &facts)?;
+        // 7: an order for another attempt is none, and a step that was taken is not taken again.
+        let named = |order: &Option<String>| *order == before.attempt || *order == next.record.attempt;
+        let orders = &facts.orders;
+        if ![&orders.approve, &orders.abort, &orders.retry, &orders.undo]
+            .into_iter()
+            .any(|o| o.is_some() && named(o))
+        {
+            let without = step(endpoints, &Orders::default(), &before);
+            prop_assert_eq!(&without.record, &next.record, "an order for another attempt did something");
+        }
+        let moved = next.record.colour != before.colour || next.record.number != before.number;
+        if !moved && !step(endpoints, orders, &next.record).look {
+            let quiet = |record: RolloutStatus| RolloutStatus { reason: String::new(), ..record };
+            let again = step(endpoints, orders, &next.record).record;
+            prop_assert_eq!(quiet(again), quiet(next.record.clone()), "a step is no fixed point");
+        }
+        self.steps.set(steps.get());
+        self.write(&before, next.record, is_recorded, &mut writes)
+    }
+
+    fn check(
+        &mut self,
+        before: &RolloutStatus,
+        after: &RolloutStatus,
+        endpoints: Option<&[EndpointFact]>,
+        facts: &Facts,
+    ) -> Result<(), TestCaseError> {
+        self.states.insert(after.state.as_str());
+        self.outcomes.extend(after.outcome.map(Outcome::as_str));
+        let there = |colour: Colour, revision: &str, preview: bool| {
+            let pods = endpoints.unwrap_or_default().iter();
+            let pods = pods
+                .filter(|pod| pod.colour == colour && pod.revision == revision && (pod.preview || !preview));
+            pods.map(|pod| pod.uid.as_str()).collect::<BTreeSet<_>>().len() as i32
+        };
+        prop_assert!(after.history.len() <= 10);
+        if after.colour != before.colour {
+            self.switches += 1;
+            let attempt = after.attempt.clone().unwrap_or_default();
+            if after.state == ReleaseState::Soaking {
+                // 2: forward, with as many endpoints of the new revision as the live colour has pods.
+                let live = facts.deployments.get(&before.colour).map_or(0, |live| live.replicas);
+                let ready = there(after.colour, &after.revision, true);
+                prop_assert!(ready >= live && ready >= self.wanted, "{ready} endpoints for {live} pods");
+                prop_assert!(
+                    before.attempt.as_deref() == Some(&*attempt),
+                    "an attempt switched in its first pass"
+                );
+                prop_assert_ne!(&facts.orders.abort, &Some(attempt.clone()), "an aborted attempt switched");
+                let undo = before.rejected_revision.as_deref() == Some(&before.revision);
+                prop_assert!(!self.approval || undo || self.approved.contains(&attempt), "nobody approved");
+                prop_assert!(self.blue_green, "a release without the strategy");
+            } else {
+                // 3: back, to something that answers.
+                prop_assert!(there(after.colour, &after.revision, false) > 0, "back to nothing");
+                prop_assert_eq!(before.previous_revision.as_ref(), Some(&after.revision));
+                prop_assert!(matches!(before.state, ReleaseState::Soaking | ReleaseState::Retiring));
+            }
+        } else {
+            prop_assert_eq!(&before.revision, &after.revision, "the revision changed in place");
+            // 3: abort always wins where there is something to go back to.
+            let aborted = before.attempt.is_some() && facts.orders.abort == before.attempt;
+            if aborted && before.state == ReleaseState::Soaking {
+                let previous = before.previous_revision.as_deref().unwrap_or_default();
+                prop_assert!(
+                    endpoints.is_none_or(|_| there(before.colour.other(), previous, false) == 0),
+                    "an abort was ignored"
+                );
+                prop_assert!(after.state == ReleaseState::Soaking);
+            }
+            prop_assert!(
+                !(aborted
+                    && before.state.is_before_switch()
+                    && after.attempt == before.attempt
+                    && after.state.is_before_switch()),
+                "an abort was ignored"
+            );
+        }
+        // 4: the old colour goes after the soak and the warm time, or because something newer takes its place.
+        let both = |state| matches!(state, ReleaseState::Soaking | ReleaseState::Retiring);
+        if both(before.state)
+            && !both(after.state)
+            && after.colour == before.colour
+            && after.number == before.number
+        {
+            let since = before.since.as_ref().map_or(self.now, seconds).min(self.now);
+            let over = if before.state == ReleaseState::Soaking { SETTINGS.soak } else { 0 } + SETTINGS.warm;
+            prop_assert!(!self.blue_green || self.now >= since + over, "the old colour went too early");
+        }
+        // 6: no attempt lasts longer than its deadline, but for the approval.
+        if let Some(attempt) = after.attempt.clone().filter(|_| after.number > before.number) {
+            self.began.insert(attempt, self.now);
+        }
+        let waited = matches!(after.state, ReleaseState::AwaitingApproval | ReleaseState::Switching);
+        if after.state.is_before_switch() && !waited && !self.jumped {
+            let began = after.attempt.as_ref().and_then(|attempt| self.began.get(attempt));
+            prop_assert!(began.is_none_or(|began| self.now < began + SETTINGS.deadline), "past its deadline");
+        }
+        Ok(())
+    }
+
+    /// The writes of a pass, in their order. Each may be the last.
+    fn write(
+        &mut self,
+        before: &RolloutStatus,
+        record: RolloutStatus,
+        is_recorded: bool,
+        writes: &mut usize,
+    ) -> Result<(), TestCaseError> {
+        let selects = self.service.as_ref().and_then(|service| service.selects);
+        let mut go_on = |needed: bool| {
+            let left = *writes;
+            *writes = writes.saturating_sub(usize::from(needed));
+            !needed || left > 0
+        };
+        let differs = !is_recorded || *before != record || selects != Some(record.colour);
+        if !go_on(differs) {
+            return Ok(());
+        }
+        // 1: the selector and the record are one write, and the selector is never empty.
+        self.service = Some(Service { selects: Some(record.colour), record: Some(record.clone()) });
+        let mut wanted = vec![(record.colour, record.revision.clone())];
+        if let Some(other) = other(&record) {
+            wanted.push((record.colour.other(), other.to_string()));
+        }
+        for (colour, revision) in &wanted {
+            let there = self.pods.get(colour);
+            let differs = there.is_none_or(|pods| pods.revision != *revision || pods.replicas != self.wanted);
+            if !go_on(differs) {
+                return Ok(());
+            }
+            let mut pods = there.cloned().unwrap_or_default();
+            if pods.revision != *revision {
+                prop_assert!(
+                    *colour != record.colour
+                        || pods.revision.is_empty()
+                        || before.revision != record.revision
+                        || !is_recorded
+                        || self.pods[colour].revision != record.revision,
+                    "the live colour was replaced in place"
+                );
+                pods.older = (pods.ready > 0).then(|| (pods.revision.clone(), pods.ready));
+                pods.ready = 0;
+                pods.revision = revision.clone();
+                pods.attempt = record.attempt.clone();
+            }
+            // 4 and 5: both colours have the size that is wanted.
+            pods.replicas = self.wanted;
+            pods.ready = pods.ready.min(self.wanted);
+            self.pods.insert(*colour, pods);
+        }
+        let idle = record.colour.other();
+        // As the plan does: what the Service was seen to select stays.
+        if wanted.len() == 1 && self.pods.contains_key(&idle) && selects != Some(idle) {
+            if !go_on(true) {
+                return Ok(());
+            }
+            let live = self.service.as_ref().and_then(|service| service.selects);
+            prop_assert!(live != Some(idle), "the colour that serves was deleted");
+            self.pods.remove(&idle);
+        }
+        if !go_on(self.status.as_ref() != Some(&record)) {
+            return Ok(());
+        }
+        self.status = Some(record);
+        Ok(())
+    }
+
+    fn happen(&mut self, event: &Event) -> Result<(), TestCaseError> {
+        match event {
+            Event::Pass(writes) => self.pass(*writes)?,
+            Event::Look(fresh) => {
+                self.shown = self.pods.clone();
+                self.fresh = *fresh;
+            }
+            Event::Ready(colour, pods) => {
+                if let Some(there) = self.pods.get_mut(colour) {
+                    there.ready = (there.ready + pods).min(there.replicas);
+                    if there.ready >= there.replicas {
+                        there.older = None;
+                    }
+                }
+            }
+            Event::Fail(colour, pods) => {
+                if let Some(there) = self.pods.get_mut(colour) {
+                    there.ready = (there.ready - pods).max(0);
+                }
+            }
+            Event::Ask(revision) => self.asked = Some(*revision),
+            Event::Refuse => self.asked = None,
+            Event::Scale(pods) => self.wanted = *pods,
+            Event::Order(order, which) => {
+                let current =
+                    self.service.as_ref().and_then(|service| service.record.as_ref()?.attempt.clone());
+                let attempt = match which {
+                    0 | 1 => current,
+                    _ => Some(format!("{}-1", REVISIONS[1])),
+                };
+                match order {
+                    0 => {
+                        self.approved.extend(attempt.clone());
+                        self.orders.approve = attempt;
+                        self.orders.approved_by = Some("alice".into());
+                    }
+                    1 => self.orders.abort = attempt,
+                    2 => self.orders.retry = attempt,
+                    _ => self.orders.undo = attempt,
+                }
+            }
+            Event::Clock(by) => {
+                self.now += by;
+                self.jumped |= *by < 0;
+            }
+            Event::Select(colour) => {
+                if let Some(service) = &mut self.service {
+                    service.selects = *colour;
+                }
+            }
+            Event::Replace => {
+                if let Some(service) = &mut self.service {
+                    service.record = None;
+                }
+            }
+            Event::DeleteService => self.service = None,
+            Event::LoseStatus => self.status = None,
+            Event::Forge(colour, state, revision, ahead) => {
+                let since = Some(super::attempt::time(self.now + ahead));
+                self.status = Some(RolloutStatus {
+                    state: ReleaseState::ALL[usize::from(*state)],
+                    attempt: Some(format!("{}-3", REVISIONS[*revision])),
+                    previous_revision: Some(REVISIONS[*revision].into()),
+                    started: since.clone(),
+                    since,
+                    ..first(*colour, REVISIONS[*revision])
+                });
+                // Spans of time that it made up are not held against anybody.
+                self.jumped = true;
+            }
+            Event::DeleteDeployment(colour) => drop(self.pods.remove(colour)),
+            Event::Approval(asked) => self.approval = *asked,
+            Event::Strategy(blue_green) => self.blue_green = *blue_green,
+        }
+        Ok(())
+    }
+
+    /// 9: whatever has happened, once nothing more does, the service ends in a state that serves.
+    fn come_to_rest(&mut self) -> Result<(), TestCaseError> {
+        (self.fresh, self.approval, self.blue_green, self.orders) = (true, false, true, Orders::default());
+        self.asked = self.asked.or(Some(0));
+        for _ in 0..30 {
+            self.pass(9)?;
+            for colour in Colour::ALL {
+                self.happen(&Event::Ready(colour, 9))?;
+            }
+            self.now += 11;
+        }
+        let service = self.service.as_ref().expect("a Service");
+        let record = service.record.as_ref().expect("a record");
+        prop_assert_eq!(service.selects, Some(record.colour));
+        prop_assert_eq!(record.state, ReleaseState::Stable, "{:?}", record);
+        let asked = self.asked.map(|asked| REVISIONS[asked]);
+        prop_assert!(
+            asked == Some(&record.revision) || asked == record.rejected_revision.as_deref(),
+            "{record:?}"
+        );
+        prop_assert_eq!(self.pods.keys().copied().collect::<Vec<_>>(), [record.colour]);
+        prop_assert_eq!(&self.pods[&record.colour].revision, &record.revision);
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: RUNS, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_in_whatever_order_traffic_moves_only_to_what_answers(
+        numbers in prop::collection::vec(any::<u32>(), 1..2 * EVENTS)
+    ) {
+        let mut world = World::new();
+        let events: Vec<Event> = numbers.iter().map(|number| event(*number)).collect();
+        let outcome = events.iter().try_for_each(|event| world.happen(event)).and_then(|()| world.come_to_rest());
+        prop_assert!(outcome.is_ok(), "{:?}: {:?}", outcome, events);
+    }
+}
+
+#[test]
+fn the_model_reaches_every_state_and_every_outcome_and_takes_many_steps() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut states, mut outcomes, mut switches, mut steps) = (BTreeSet::new(), BTreeSet::new(), 0, 0);
+    let runs = prop::collection::vec(any::<u32>(), 1..2 * EVENTS);
+    const FEW: u32 = 200;
+    for _ in 0..FEW {
+        let numbers = runs.new_tree(&mut runner).expect("numbers").current();
+        let mut world = World::new();
+        for number in numbers {
+            world.happen(&event(number)).expect("what holds");
+        }
+        world.come_to_rest().expect("an end");
+        states.extend(world.states);
+        outcomes.extend(world.outcomes);
+        switches += world.switches;
+        steps += world.steps.get();
+    }
+    // There is nothing to wait for in Verifying while no checks are made.
+    assert_eq!(states.len(), ReleaseState::ALL.len() - 1, "{states:?}");
+    assert_eq!(outcomes.len(), 5, "{outcomes:?}");
+    assert!(switches > 200, "{switches}");
+    assert!(steps * u64::from(RUNS / FEW) > 1_000_000, "{steps} steps in {FEW} of {RUNS} runs");
+}
