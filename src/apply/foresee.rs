@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::secrets::is_sealed;
-use super::{Cache, Change, ChangeKind, Difference, Live, Surroundings, compare, contents, observe, resource};
+use super::{
+    Cache, Change, ChangeKind, Difference, Live, Surroundings, compare, contents, observe, resource,
+};
 use crate::api::kinds::Kind;
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
 use crate::check::{self, Refusal};

@@ -84,7 +84,6 @@ impl Context {
         metrics: Arc<Metrics>,
         ring: Arc<KeyRing>,
         operator: Installation,
-        observing: Option<Observing>,
     ) -> Context {
         Context {
             writer,
@@ -93,7 +92,7 @@ impl Context {
             recorder,
             metrics,
             backoff: Backoff::default(),
-            observing,
+            observing: None,
             ring,
             operator,
             lanes: OnceLock::new(),
@@ -107,6 +106,11 @@ impl Context {
             namespaces: RwLock::default(),
             missing_kinds: RwLock::default(),
         }
+    }
+
+    /// The same, which writes nothing and tells what it would.
+    pub(super) fn observing(self, observing: Option<Observing>) -> Context {
+        Context { observing, ..self }
     }
 
     /// This instance leads: these are the services it looks after.
