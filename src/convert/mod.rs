@@ -2,6 +2,7 @@
 //! with everything that was left out or changed, and why. Reads both shapes of the chart: the one whose fields stand
 //! under `deployment`, and the older one with `healthCheck` and `app`.
 
+mod exposure;
 mod pod;
 mod values;
 mod variables;
@@ -124,6 +125,8 @@ pub fn convert(document: &Document, told: &Told) -> Result<Converted, Error> {
     spec.image_pull_policy = spec.image_pull_policy.filter(|policy| *policy != Default::default());
     scale(&mut values, &mut spec, environment)?;
     serve(&mut values, &mut spec)?;
+    exposure::ingress(&mut values, &mut spec)?;
+    exposure::monitoring(&mut values, &mut spec)?;
     variables::convert(&mut values, &mut spec, &name, environment)?;
     pod::probes(&mut values, &mut spec)?;
     pod::scheduling(&mut values, &mut spec)?;

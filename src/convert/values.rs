@@ -38,15 +38,6 @@ const OLDER: [&str; 5] = ["replicaCount", "resources", "healthCheck", "readiness
 /// The charts, under whose name an umbrella chart holds the values (A02).
 const CHARTS: [&str; 3] = ["visiobook-microservice", "visiobook-ai-service", "visiobook-frontend"];
 
-/// Whole parts that the resource has no place for.
-const OUTSIDE: [(&str, &str); 2] = [
-    ("ingress", "this release makes no Ingress: keep one of your own that points at the Service"),
-    (
-        "monitoring",
-        "this release makes no ServiceMonitor: pods carry the prometheus.io annotations, and the Service has a port named metrics",
-    ),
-];
-
 pub(super) struct Values<'a> {
     document: &'a Document,
     /// Path of what is read within the file.
@@ -117,13 +108,6 @@ impl<'a> Values<'a> {
 
     /// What nobody took had no home.
     pub(super) fn left_over(&mut self) {
-        for (section, message) in OUTSIDE {
-            let mut leaves = Vec::new();
-            leaves_of(&self.take(section).unwrap_or_default(), section, &mut leaves);
-            if !leaves.is_empty() {
-                self.note(section, Fate::NoHome, message);
-            }
-        }
         let mut leaves = Vec::new();
         leaves_of(&self.left, "", &mut leaves);
         for field in leaves {

@@ -1,41 +1,27 @@
 //! What all passes share.
 
+mod surroundings;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedSender;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::backoff::Backoff;
-use super::governance::{Governance, enforced};
+use super::governance::Governance;
 use super::observing::Observing;
-use crate::api::kinds::Kind;
-use crate::api::names;
-use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookService};
-use crate::apply::{Cache, KeyRing, Secrets, Surroundings, Writer};
-use crate::facts::{ContainerFact, EnvironmentFact, Installation, Missing, MissingKinds};
+use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
+use crate::apply::{Cache, KeyRing, Secrets, Writer};
+use crate::facts::{ContainerFact, Installation, MissingKinds};
 use crate::telemetry::Metrics;
 
 /// A service as it is watched: one that cannot be read does not stop the watch.
 pub(super) type Guarded = DeserializeGuard<VisiobookService>;
-
-/// A namespace that was seen.
-#[derive(Clone, Debug, PartialEq)]
-struct Place {
-    /// The environment that its label names.
-    environment: Option<String>,
-    /// Whether it is being deleted: nothing can be made in it any more.
-    terminating: bool,
-    /// What its Pod Security label enforces.
-    enforces: PodSecurityLevel,
-    /// Its uid.
-    uid: String,
-}
 
 /// The services of one namespace, or of all.
 pub(super) struct Lane {
@@ -71,7 +57,7 @@ pub(super) struct Context {
     replicas_applied_by: RwLock<HashMap<String, String>>,
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
     pub(super) governance: Governance,
-    namespaces: RwLock<HashMap<String, Place>>,
+    namespaces: RwLock<HashMap<String, surroundings::Place>>,
     missing_kinds: RwLock<MissingKinds>,
 }
 
@@ -84,7 +70,6 @@ impl Context {
         metrics: Arc<Metrics>,
         ring: Arc<KeyRing>,
         operator: Installation,
-        observing: Option<Observing>,
     ) -> Context {
         Context {
             writer,
@@ -93,7 +78,7 @@ impl Context {
             recorder,
             metrics,
             backoff: Backoff::default(),
-            observing,
+            observing: None,
             ring,
             operator,
             lanes: OnceLock::new(),
@@ -107,6 +92,11 @@ impl Context {
             namespaces: RwLock::default(),
             missing_kinds: RwLock::default(),
         }
+    }
+
+    /// The same, which writes nothing and tells what it would.
+    pub(super) fn observing(self, observing: Option<Observing>) -> Context {
+        Context { observing, ..self }
     }
 
     /// This instance leads: these are the services it looks after.
@@ -223,113 +213,6 @@ impl Context {
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());
     }
 
-    /// Who governs a service; `None` while its namespace has not been seen, for it may yet turn out to have a label.
-    pub(super) fn surroundings(&self, service: &VisiobookService) -> Option<Surroundings> {
-        let namespace = service.namespace().unwrap_or_default();
-        let place =
-            self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(&namespace).cloned()?;
-        let environment = match place.environment {
-            None => EnvironmentFact::Unlabelled,
-            Some(name) => match self.environments.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
-                Some(spec) => EnvironmentFact::Governed { name, spec: Box::new(spec.clone()) },
-                None => EnvironmentFact::Missing { name },
-            },
-        };
-        let notes = self.replicas_applied_by.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Surroundings {
-            environment,
-            replicas_applied_by: notes.get(&service.uid().unwrap_or_default()).cloned(),
-            operator: self.operator.clone(),
-            missing_kinds: self.missing_kinds.read().unwrap_or_else(PoisonError::into_inner).clone(),
-            signing: self.ring.signing(),
-            now: jiff::Timestamp::now().as_second(),
-        })
-    }
-
-    /// An optional kind is offered by the cluster from now on, or is not.
-    pub(super) fn see_kind(&self, kind: Kind, missing: Option<Missing>) {
-        {
-            let mut kinds = self.missing_kinds.write().unwrap_or_else(PoisonError::into_inner);
-            let before = match &missing {
-                Some(missing) => kinds.insert(kind, missing.clone()),
-                None => kinds.remove(&kind),
-            };
-            if before == missing {
-                return;
-            }
-        }
-        let kind = kind.as_str();
-        match missing {
-            None => tracing::info!(kind, "a kind that may be missing is there"),
-            Some(missing) => tracing::info!(kind, ?missing, "a kind that may be missing is not there"),
-        }
-        self.trigger_where(|_| true);
-    }
-
-    /// Have the services looked at whose environment copies a Secret of the operator's own namespace.
-    pub(super) fn see_own_secret(&self, namespace: &str, name: &str) {
-        if namespace != self.operator.namespace {
-            return;
-        }
-        let copying: HashSet<String> = {
-            let environments = self.environments.read().unwrap_or_else(PoisonError::into_inner);
-            let copies = |spec: &VisiobookEnvironmentSpec| {
-                let defaults = spec.defaults.as_ref();
-                defaults
-                    .is_some_and(|defaults| defaults.copied_pull_secrets.iter().any(|copied| copied == name))
-            };
-            environments.iter().filter(|(_, spec)| copies(spec)).map(|(name, _)| name.clone()).collect()
-        };
-        if copying.is_empty() {
-            return;
-        }
-        let governed: HashSet<String> = {
-            let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-            let is_governed = |place: &Place| {
-                place.environment.as_ref().is_some_and(|environment| copying.contains(environment))
-            };
-            namespaces.iter().filter(|(_, place)| is_governed(place)).map(|(name, _)| name.clone()).collect()
-        };
-        self.trigger_where(|service| {
-            service.namespace().is_some_and(|namespace| governed.contains(&namespace))
-        });
-    }
-
-    /// An environment was seen, or is gone.
-    pub(super) fn see_environment(&self, name: &str, spec: Option<VisiobookEnvironmentSpec>) {
-        {
-            let mut environments = self.environments.write().unwrap_or_else(PoisonError::into_inner);
-            let changed = match spec {
-                Some(spec) => environments.insert(name.to_string(), spec.clone()).as_ref() != Some(&spec),
-                None => environments.remove(name).is_some(),
-            };
-            if !changed {
-                return;
-            }
-        }
-        let governed: HashSet<String> = {
-            let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-            namespaces
-                .iter()
-                .filter(|(_, place)| place.environment.as_deref() == Some(name))
-                .map(|(namespace, _)| namespace.clone())
-                .collect()
-        };
-        self.trigger_where(|service| {
-            service.namespace().is_some_and(|namespace| governed.contains(&namespace))
-        });
-    }
-
-    /// Environments that a complete list no longer shows are gone.
-    pub(super) fn keep_environments(&self, seen: &HashSet<String>) {
-        let known: Vec<String> =
-            self.environments.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        for name in known.iter().filter(|name| !seen.contains(*name)) {
-            self.see_environment(name, None);
-            self.governance.see(name, None);
-        }
-    }
-
     /// A service was held against its environment; a refused one was told this.
     pub(super) fn note_verdict(&self, service: &VisiobookService, refused: Option<String>) {
         let namespace = service.namespace().unwrap_or_default();
@@ -353,62 +236,6 @@ impl Context {
             service.namespace().is_some_and(|namespace| namespaces.contains(namespace.as_str()))
         })
         .collect()
-    }
-
-    /// Have the environment of a namespace looked at.
-    pub(super) fn trigger_governance(&self, namespace: &str) {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        let environment = namespaces.get(namespace).and_then(|place| place.environment.as_ref());
-        environment.into_iter().for_each(|environment| self.governance.trigger(environment));
-    }
-
-    /// The namespaces that this operator looks after and whose label names an environment, in order, with what they
-    /// enforce and their uids.
-    pub(super) fn places_of(&self, environment: &str) -> Vec<(String, PodSecurityLevel, String)> {
-        let within = |namespace: &String| {
-            let scopes = self.lanes.get().into_iter().flatten().map(|lane| lane.scope.as_ref());
-            scopes.into_iter().any(|scope| scope.is_none_or(|scope| scope == namespace))
-        };
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        let mut places: Vec<_> = namespaces
-            .iter()
-            .filter(|(name, place)| {
-                place.environment.as_deref() == Some(environment) && !place.terminating && within(name)
-            })
-            .map(|(name, place)| (name.clone(), place.enforces, place.uid.clone()))
-            .collect();
-        places.sort();
-        places
-    }
-
-    /// Whether a namespace is being deleted.
-    pub(super) fn is_terminating(&self, namespace: &str) -> bool {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        namespaces.get(namespace).is_some_and(|place| place.terminating)
-    }
-
-    /// A namespace was seen, or is gone.
-    pub(super) fn see_namespace(&self, namespace: &str, seen: Option<&ObjectMeta>) {
-        {
-            let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-            let place = seen.map(|meta| Place {
-                environment: meta.labels.as_ref().and_then(|labels| labels.get(names::ENVIRONMENT)).cloned(),
-                terminating: meta.deletion_timestamp.is_some(),
-                enforces: enforced(meta.labels.as_ref()),
-                uid: meta.uid.clone().unwrap_or_default(),
-            });
-            let before = match &place {
-                Some(place) => namespaces.insert(namespace.to_string(), place.clone()),
-                None => namespaces.remove(namespace),
-            };
-            if before == place {
-                return;
-            }
-            let concerned =
-                [&before, &place].into_iter().flatten().filter_map(|place| place.environment.as_ref());
-            concerned.for_each(|environment| self.governance.trigger(environment));
-        }
-        self.trigger_where(|service| service.namespace().as_deref() == Some(namespace));
     }
 }
 

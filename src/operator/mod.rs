@@ -146,7 +146,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         namespace: config.election.namespace.clone(),
         cluster_domain: config.cluster_domain.clone(),
     };
-    let context = Arc::new(Context::new(
+    let context = Context::new(
         Writer::new(client.clone(), leads, ring.clone(), &operator.namespace),
         cache.clone(),
         Secrets::new(client.clone(), key, index.clone()),
@@ -154,8 +154,9 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         metrics.clone(),
         ring,
         operator,
-        config.observe_only.then(|| observing::Observing::new(client.clone())),
-    ));
+    );
+    let observing = config.observe_only.then(|| observing::Observing::new(client.clone()));
+    let context = Arc::new(context.observing(observing));
     let watching = watches::start(&client, &config, &context, &index, &stop);
 
     let outcome = tokio::select! {
