@@ -14,6 +14,7 @@ mod leader;
 mod monitoring;
 mod orphaned;
 mod restart_apiserver;
+mod rollout;
 mod sources;
 mod state;
 mod stored;

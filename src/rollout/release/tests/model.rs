@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-use super::attempt::seconds;
-use super::*;
+use super::super::attempt::seconds;
+use super::super::*;
 use crate::facts::Facts;
 use crate::rollout::serving_colour;
 
@@ -452,7 +452,7 @@ impl World {
             Event::DeleteService => self.service = None,
             Event::LoseStatus => self.status = None,
             Event::Forge(colour, state, revision, ahead) => {
-                let since = Some(super::attempt::time(self.now + ahead));
+                let since = Some(super::super::attempt::time(self.now + ahead));
                 self.status = Some(RolloutStatus {
                     state: ReleaseState::ALL[usize::from(*state)],
                     attempt: Some(format!("{}-3", REVISIONS[*revision])),

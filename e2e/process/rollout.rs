@@ -1,0 +1,411 @@
+//! Releases from one colour to the other: what goes wrong with others (T1-T12, T22), with an operator that can be
+//! watched, killed and lied to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+use visiobook::api::kinds::Kind;
+use visiobook::api::names::{self, Colour};
+use visiobook::api::{Outcome, ReleaseState, RolloutStatus, VisiobookService};
+
+use crate::support::operator::{Stage, calm, signal};
+use crate::support::proxy::{Proxy, Verdict};
+use crate::support::{Site, eventually, is, quick};
+
+/// The next version, which is good.
+fn second() -> Value {
+    quick(json!({ "env": { "RELEASE": "2" } }))
+}
+
+/// One whose image is nowhere.
+fn bad() -> Value {
+    let mut spec = second();
+    spec["image"] = "ghcr.io/visiobook-esp/user-service:bad".into();
+    spec
+}
+
+async fn stage(calm: &crate::support::operator::Calm, name: &str, rollout: Value) -> Stage {
+    let mut all = json!({ "strategy": "BlueGreen", "soakSeconds": 2, "warmSeconds": 3600 });
+    visiobook::plan::merge(&mut all, rollout);
+    let environment = json!({
+        "type": "development", "rollout": all,
+        "defaults": { "replicas": 2, "autoscaling": { "enabled": false } },
+    });
+    Stage::governed(calm, name, environment).await
+}
+
+fn rollout(service: &VisiobookService) -> Option<&RolloutStatus> {
+    service.status.as_ref()?.rollout.as_ref()
+}
+
+/// Wait for a state, and tell where the releases stand in it.
+async fn state(site: &Site, name: &str, state: ReleaseState) -> RolloutStatus {
+    let told = site.until(name, state.as_str(), |service| {
+        crate::support::observed(service) && rollout(service).is_some_and(|rollout| rollout.state == state)
+    });
+    rollout(&told.await).expect("a release").clone()
+}
+
+async fn ended(site: &Site, name: &str, outcome: Outcome) -> RolloutStatus {
+    let told = site.until(name, outcome.as_str(), |service| {
+        rollout(service).is_some_and(|rollout| rollout.outcome == Some(outcome))
+    });
+    rollout(&told.await).expect("a release").clone()
+}
+
+async fn order(site: &Site, name: &str, annotation: &str, attempt: Option<&str>) {
+    let patch = json!({ "metadata": { "annotations": { annotation: attempt } } });
+    site.services().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("an order");
+}
+
+async fn selects(site: &Site, name: &str) -> Option<Colour> {
+    let service = site.child(Kind::Service, name).await?;
+    Colour::parse(service["spec"]["selector"]["version"].as_str()?)
+}
+
+async fn selected(site: &Site, name: &str, colour: Colour) {
+    eventually(&format!("traffic on {}", colour.as_str()), || async {
+        let now = selects(site, name).await;
+        if now == Some(colour) { Ok(()) } else { Err(now) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
+    let calm = calm().await;
+    let stage = stage(&calm, "alternate", json!({})).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    let first = site.ready("users").await;
+    let first = rollout(&first).expect("a record").clone();
+    assert_eq!((first.state, first.colour, first.number), (ReleaseState::Stable, Colour::Blue, 0));
+    let blue = site.pod_uids("users").await;
+
+    site.apply("users", second()).await;
+    let promoted = state(site, "users", ReleaseState::Retiring).await;
+    assert_eq!((promoted.colour, promoted.outcome), (Colour::Green, Some(Outcome::Promoted)));
+    assert_eq!(promoted.previous_revision.as_ref(), Some(&first.revision));
+    assert_eq!(selects(site, "users").await, Some(Colour::Green));
+    let status = site.services().get("users").await.expect("users").status.expect("status");
+    assert_eq!(status.active_colour, Some(Colour::Green));
+    assert!(status.selector.is_some_and(|selector| selector.ends_with("version=green")));
+    let both = site.pod_uids("users").await;
+    assert!(both.len() == 4 && blue.iter().all(|uid| both.contains(uid)), "the old colour keeps its pods");
+    let preview = site.existing(Kind::Service, "users-preview").await;
+    assert_eq!(preview["spec"]["selector"]["version"], "blue", "it leads to what does not serve");
+
+    // What shapes no pod starts no release.
+    let attempt = promoted.attempt.clone().expect("an attempt");
+    let mut annotated = second();
+    annotated["service"] = json!({ "annotations": { "team": "users" } });
+    site.apply("users", annotated).await;
+    eventually("the annotation", || async {
+        let service = site.existing(Kind::Service, "users").await;
+        if service["metadata"]["annotations"]["team"] == "users" { Ok(()) } else { Err(service) }
+    })
+    .await;
+    let after = site.services().get("users").await.expect("users");
+    assert_eq!(rollout(&after).and_then(|rollout| rollout.attempt.clone()), Some(attempt.clone()));
+
+    let started = Instant::now();
+    order(site, "users", names::UNDO, Some(&attempt)).await;
+    selected(site, "users", Colour::Blue).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "an undo took {:?}", started.elapsed());
+    let undone = ended(site, "users", Outcome::RolledBack).await;
+    assert_eq!((undone.colour, &undone.revision), (Colour::Blue, &first.revision));
+    let service = site.condition("users", "Stalled", "True", "RolledBack").await;
+    assert!(is(&service, "Ready", "True"));
+    assert_eq!(undone.history.len(), 1, "{:?}", undone.history);
+
+    // The same resource starts nothing, until somebody asks for it.
+    order(site, "users", names::RETRY, Some(&attempt)).await;
+    let again = state(site, "users", ReleaseState::Retiring).await;
+    assert_eq!((again.number, again.colour), (2, Colour::Green));
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t10_a_release_that_never_gets_ready_ends_at_its_deadline_and_takes_nothing_with_it() {
+    let calm = calm().await;
+    let stage = stage(&calm, "deadline", json!({ "deadlineSeconds": 8 })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    let blue = site.pod_uids("users").await;
+    site.apply("users", bad()).await;
+    let given_up = ended(site, "users", Outcome::DeadlineExceeded).await;
+    assert!(given_up.reason.contains(names::RETRY), "{}", given_up.reason);
+    assert_eq!((given_up.state, given_up.colour), (ReleaseState::Stable, Colour::Blue));
+    assert_eq!(selects(site, "users").await, Some(Colour::Blue));
+    eventually("the pods of the bad version to go", || async {
+        let now = site.pod_uids("users").await;
+        if now == blue { Ok(()) } else { Err(now) }
+    })
+    .await;
+    assert!(site.child(Kind::Deployment, "users-green").await.is_none());
+
+    // It is tried again where somebody asks for it, and not twice.
+    let attempt = given_up.attempt.expect("an attempt");
+    order(site, "users", names::RETRY, Some(&attempt)).await;
+    let retried = state(site, "users", ReleaseState::Deploying).await;
+    assert_eq!(retried.number, 2);
+    let ended = ended(site, "users", Outcome::DeadlineExceeded).await;
+    assert_eq!((ended.number, ended.history.len()), (2, 2));
+    // What is corrected needs no word.
+    site.apply("users", second()).await;
+    assert_eq!(state(site, "users", ReleaseState::Retiring).await.colour, Colour::Green);
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t02_a_selector_that_is_edited_or_taken_away_goes_back_to_what_is_recorded() {
+    let calm = calm().await;
+    let stage = stage(&calm, "selector", json!({ "approval": true })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    site.apply("users", second()).await;
+    let waiting = state(site, "users", ReleaseState::AwaitingApproval).await;
+    let record = "/metadata/annotations/platform.visiobook.com~1release";
+    for meddling in [
+        json!([{ "op": "replace", "path": "/spec/selector/version", "value": "green" }]),
+        json!([{ "op": "remove", "path": "/spec/selector" }]),
+        json!([{ "op": "remove", "path": record }, { "op": "replace", "path": "/spec/selector/version", "value": "green" }]),
+        json!([{ "op": "replace", "path": record, "value": serde_json::to_string(&RolloutStatus { colour: Colour::Green, ..waiting.clone() }).expect("json") }]),
+    ] {
+        site.meddle(Kind::Service, "users", meddling.clone()).await.expect("changed");
+        eventually(&format!("{meddling} to be undone"), || async {
+            let service = site.existing(Kind::Service, "users").await;
+            let told = service["metadata"]["annotations"][names::RELEASE].as_str().unwrap_or_default();
+            let told: Option<RolloutStatus> = serde_json::from_str(told).ok();
+            let whole =
+                told.is_some_and(|told| told.colour == Colour::Blue && told.attempt == waiting.attempt);
+            if whole && service["spec"]["selector"]["version"] == "blue" { Ok(()) } else { Err(service) }
+        })
+        .await;
+    }
+    // Deleted, and the status with it: it comes back as it was.
+    site.children(Kind::Service).delete("users", &Default::default()).await.expect("deleted");
+    selected(site, "users", Colour::Blue).await;
+    let still = state(site, "users", ReleaseState::AwaitingApproval).await;
+    assert_eq!(still.attempt, waiting.attempt);
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t01_an_abort_wins_before_and_after_the_switch() {
+    let calm = calm().await;
+    let stage = stage(&calm, "abort", json!({ "approval": true, "soakSeconds": 600 })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    site.apply("users", second()).await;
+    let first = state(site, "users", ReleaseState::AwaitingApproval).await.attempt.expect("an attempt");
+    order(site, "users", names::APPROVE, Some("0000000000-1")).await;
+    order(site, "users", names::ABORT, Some("0000000000-1")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    state(site, "users", ReleaseState::AwaitingApproval).await;
+    order(site, "users", names::ABORT, Some(&first)).await;
+    assert_eq!(ended(site, "users", Outcome::Aborted).await.colour, Colour::Blue);
+    order(site, "users", names::RETRY, Some(&first)).await;
+    let second = site
+        .until("users", "the second attempt", |service| {
+            rollout(service).is_some_and(|r| r.number == 2 && r.state == ReleaseState::AwaitingApproval)
+        })
+        .await;
+    let second = rollout(&second).and_then(|rollout| rollout.attempt.clone()).expect("an attempt");
+    let approve =
+        json!({ "metadata": { "annotations": { names::APPROVE: second, names::APPROVED_BY: "admin" } } });
+    site.services().patch("users", &PatchParams::default(), &Patch::Merge(&approve)).await.expect("approved");
+    let soaking = state(site, "users", ReleaseState::Soaking).await;
+    assert_eq!((soaking.colour, soaking.approved_by.as_deref()), (Colour::Green, Some("admin")));
+
+    // The new version is dead by now, which is no hindrance.
+    let pods: Api<Pod> = Api::namespaced(site.client.clone(), &site.namespace);
+    order(site, "users", names::ABORT, Some(&second)).await;
+    let started = Instant::now();
+    selected(site, "users", Colour::Blue).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "an abort took {:?}", started.elapsed());
+    assert_eq!(ended(site, "users", Outcome::Aborted).await.number, 2);
+    eventually("the pods of the new version to go", || async {
+        let green = format!("{}=users,{}=green", names::NAME, names::VERSION);
+        let left =
+            pods.list(&kube::api::ListParams::default().labels(&green)).await.expect("pods").items.len();
+        if left == 0 { Ok(()) } else { Err(left) }
+    })
+    .await;
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t05_a_size_that_changes_all_the_time_holds_no_release_up() {
+    let calm = calm().await;
+    let stage = stage(&calm, "flapping", json!({})).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    site.apply("users", second()).await;
+    let flap = async {
+        for replicas in [3, 2].into_iter().cycle() {
+            let scale = json!({ "spec": { "replicas": replicas } });
+            let patch = Patch::Merge(&scale);
+            site.services().patch_scale("users", &PatchParams::default(), &patch).await.expect("scaled");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    };
+    tokio::select! {
+        () = flap => {}
+        promoted = ended(site, "users", Outcome::Promoted) => assert_eq!(promoted.colour, Colour::Green),
+    }
+    let sizes = |object: Value| object["spec"]["replicas"].as_i64();
+    eventually("one size", || async {
+        let blue = sizes(site.existing(Kind::Deployment, "users-blue").await);
+        let green = sizes(site.existing(Kind::Deployment, "users-green").await);
+        if blue == green { Ok(()) } else { Err((blue, green)) }
+    })
+    .await;
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t11_an_operator_that_dies_at_any_write_of_a_release_leaves_one_that_the_next_one_ends() {
+    let calm = calm().await;
+    let stage = stage(&calm, "dying", json!({ "soakSeconds": 1, "warmSeconds": 1 })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    drop(operator);
+    let mut colour = Colour::Blue;
+    for write in 1..=12usize {
+        let mut operator = stage.operator(&proxy);
+        operator.leads().await;
+        let pid = operator.pid();
+        let fired = AtomicBool::new(false);
+        let before = write % 2 == 0;
+        proxy.rule(move |call| {
+            if call.write != write || fired.swap(true, Ordering::SeqCst) {
+                return Verdict::Forward;
+            }
+            if before {
+                signal(pid, "KILL");
+                return Verdict::CutBefore;
+            }
+            Verdict::CutAfter(Box::new(move || signal(pid, "KILL")))
+        });
+        site.apply("users", quick(json!({ "env": { "WRITE": write.to_string() } }))).await;
+        let done = async {
+            site.until("users", "its end", |service| {
+                crate::support::observed(service)
+                    && rollout(service).is_some_and(|r| {
+                        r.state == ReleaseState::Stable && r.outcome == Some(Outcome::Promoted)
+                    })
+            })
+            .await;
+        };
+        tokio::select! {
+            _ = operator.ended() => {}
+            () = done => {}
+        }
+        proxy.forward();
+        drop(operator);
+        let operator = stage.operator(&proxy);
+        operator.leads().await;
+        colour = colour.other();
+        let end = site
+            .until("users", "the next one to end it", |service| {
+                crate::support::observed(service)
+                    && is(service, "Reconciling", "False")
+                    && rollout(service).is_some_and(|r| {
+                        r.state == ReleaseState::Stable && r.colour == colour && r.number == write as i64
+                    })
+            })
+            .await;
+        assert_eq!(
+            rollout(&end).and_then(|rollout| rollout.outcome),
+            Some(Outcome::Promoted),
+            "write {write}"
+        );
+        assert_eq!(selects(site, "users").await, Some(colour), "write {write}");
+        eventually("the old colour to go", || async {
+            match site.child(Kind::Deployment, &names::coloured("users", colour.other())).await {
+                None => Ok(()),
+                Some(there) => Err(there["metadata"].clone()),
+            }
+        })
+        .await;
+        drop(operator);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strategy_changes_both_ways_and_the_colour_that_serves_stays() {
+    let calm = calm().await;
+    let stage = stage(&calm, "strategies", json!({ "strategy": "RollingUpdate", "warmSeconds": 1 })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    let blue_green = |more: Value| {
+        let mut spec = quick(json!({ "rollout": { "strategy": "BlueGreen" } }));
+        visiobook::plan::merge(&mut spec, more);
+        spec
+    };
+    site.apply("users", quick(json!({}))).await;
+    let plain = site.ready("users").await;
+    assert!(rollout(&plain).is_none(), "no release was ever made");
+    let pods = site.pod_uids("users").await;
+    site.apply("users", blue_green(json!({}))).await;
+    state(site, "users", ReleaseState::Stable).await;
+    assert_eq!(site.pod_uids("users").await, pods, "a strategy shapes no pod");
+    site.apply("users", blue_green(json!({ "env": { "RELEASE": "2" } }))).await;
+    assert_eq!(ended(site, "users", Outcome::Promoted).await.colour, Colour::Green);
+    state(site, "users", ReleaseState::Stable).await;
+    eventually("one colour", || async {
+        let left = site.pod_uids("users").await;
+        if left.len() == 2 { Ok(()) } else { Err(left) }
+    })
+    .await;
+    let pods = site.pod_uids("users").await;
+
+    site.apply("users", second()).await;
+    site.ready("users").await;
+    assert_eq!(site.pod_uids("users").await, pods);
+    site.apply("users", quick(json!({ "env": { "RELEASE": "3" } }))).await;
+    eventually("the third version in the same colour", || async {
+        let green = site.existing(Kind::Deployment, "users-green").await;
+        let env = green["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
+        if env.contains("\"RELEASE\",\"value\":\"3\"") { Ok(()) } else { Err(env) }
+    })
+    .await;
+    let end = site.ready("users").await;
+    let record = rollout(&end).expect("a record");
+    assert_eq!((record.colour, record.state), (Colour::Green, ReleaseState::Stable));
+    assert_eq!(
+        end.status.as_ref().and_then(|status| status.active_revision.clone()).as_ref(),
+        Some(&record.revision)
+    );
+    assert!(site.child(Kind::Deployment, "users-blue").await.is_none());
+    drop(operator);
+}

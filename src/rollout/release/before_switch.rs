@@ -1,0 +1,144 @@
+//! While a new revision is on its way and traffic has not moved.
+
+use super::Walk;
+use super::attempt::{end, enter, seconds, time};
+use crate::api::names;
+use crate::api::{Outcome, ReleaseState};
+use crate::check::Release;
+
+impl Walk<'_> {
+    pub(super) fn before_switch(&mut self) -> bool {
+        let (now, scene) = (self.scene.now, self.scene);
+        let Some(settings) = scene.settings else {
+            let why = "the strategy is RollingUpdate now";
+            end(&mut self.record, Outcome::Superseded, why, now);
+            return true;
+        };
+        let Some(revision) = self.record.attempted().map(str::to_string) else {
+            enter(&mut self.record, ReleaseState::Stable, None, now);
+            return true;
+        };
+        if self.names_attempt(&scene.orders.abort) {
+            end(&mut self.record, Outcome::Aborted, "somebody aborted it before traffic moved", now);
+            return true;
+        }
+        let target = self.target();
+        if target != revision {
+            end(&mut self.record, Outcome::Superseded, &format!("revision {target} was asked for"), now);
+            return true;
+        }
+        if let Some(deadline) = self.deadline(settings) {
+            self.record.deadline = Some(time(deadline));
+            if now >= deadline {
+                self.is_deployed(&revision);
+                let why = format!("{}; the deadline passed", self.record.reason);
+                end(&mut self.record, Outcome::DeadlineExceeded, &why, now);
+                return true;
+            }
+            self.wake(deadline);
+        }
+        match self.record.state {
+            ReleaseState::Deploying => {
+                if !self.is_deployed(&revision) {
+                    return false;
+                }
+                let deadline = self.deadline(settings);
+                enter(&mut self.record, ReleaseState::Verifying, deadline, now);
+                true
+            }
+            ReleaseState::Verifying => {
+                if self.lacks_approval(settings) {
+                    enter(&mut self.record, ReleaseState::AwaitingApproval, None, now);
+                } else {
+                    let deadline = self.deadline(settings);
+                    enter(&mut self.record, ReleaseState::Switching, deadline, now);
+                }
+                true
+            }
+            ReleaseState::AwaitingApproval => {
+                if self.lacks_approval(settings) {
+                    let attempt = self.record.attempt.as_deref().unwrap_or_default();
+                    self.record.reason = format!(
+                        "waits for somebody to approve: set {}={attempt} together with {}",
+                        names::APPROVE,
+                        names::APPROVED_BY
+                    );
+                    return false;
+                }
+                enter(&mut self.record, ReleaseState::Switching, Some(now + settings.deadline), now);
+                true
+            }
+            // Taken back, or asked for meanwhile.
+            _ if self.lacks_approval(settings) => {
+                enter(&mut self.record, ReleaseState::AwaitingApproval, None, now);
+                true
+            }
+            _ => {
+                if self.is_deployed(&revision) {
+                    self.switch(&revision, settings);
+                }
+                false
+            }
+        }
+    }
+
+    fn lacks_approval(&self, settings: &Release) -> bool {
+        settings.approval && !self.is_undo() && !self.names_attempt(&self.scene.orders.approve)
+    }
+
+    /// When the release is given up: so long after its start, whatever came of it since, or after its approval. What is
+    /// recorded only ever makes it earlier.
+    fn deadline(&self, settings: &Release) -> Option<i64> {
+        let record = &self.record;
+        let from = match record.state {
+            ReleaseState::AwaitingApproval => return None,
+            ReleaseState::Switching => &record.since,
+            _ => &record.started,
+        };
+        let latest = from.as_ref().map_or(self.scene.now, seconds) + settings.deadline;
+        Some(record.deadline.as_ref().map_or(latest, |recorded| seconds(recorded).min(latest)))
+    }
+
+    /// Whether as many pods of the revision are ready behind the preview Service as the serving colour needs.
+    fn is_deployed(&mut self, revision: &str) -> bool {
+        let needed = self.needed();
+        let idle = self.scene.deployments.get(&self.record.colour.other());
+        let ready = idle.filter(|idle| idle.revision == revision && idle.observed).map(|idle| idle.ready);
+        let told = ready.unwrap_or(0);
+        self.record.reason =
+            format!("{} of {needed} pods of revision {revision} are ready", told.min(needed));
+        if ready.is_none_or(|ready| ready < needed) {
+            return false;
+        }
+        match self.ready(revision, true) {
+            Some(ready) if ready >= needed => true,
+            Some(ready) => {
+                self.record.reason =
+                    format!("the preview Service has {ready} of {needed} endpoints of revision {revision}");
+                // Of endpoints no watch tells.
+                self.wake(self.scene.now + 1);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn switch(&mut self, revision: &str, settings: &Release) {
+        let (now, needed) = (self.scene.now, self.needed());
+        let record = &mut self.record;
+        record.previous_revision = Some(std::mem::replace(&mut record.revision, revision.to_string()));
+        record.colour = record.colour.other();
+        record.pods = Some(needed);
+        record.approved_by = self
+            .scene
+            .orders
+            .approved_by
+            .clone()
+            .filter(|_| settings.approval && self.scene.orders.approve == record.attempt);
+        record.switched = Some(time(now));
+        record.unwell_since = None;
+        enter(record, ReleaseState::Soaking, Some(now + settings.soak), now);
+        record.reason = format!("traffic has moved to revision {revision} and is watched");
+        self.wake(now + 1);
+    }
+}
