@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
@@ -236,7 +236,6 @@ async fn t01_an_abort_wins_before_and_after_the_switch() {
     let soaking = state(site, "users", ReleaseState::Soaking).await;
     assert_eq!((soaking.colour, soaking.approved_by.as_deref()), (Colour::Green, Some("admin")));
 
-    // The new version is dead by now, which is no hindrance.
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), &site.namespace);
     order(site, "users", names::ABORT, Some(&second)).await;
     let started = Instant::now();
@@ -245,12 +244,77 @@ async fn t01_an_abort_wins_before_and_after_the_switch() {
     assert_eq!(ended(site, "users", Outcome::Aborted).await.number, 2);
     eventually("the pods of the new version to go", || async {
         let green = format!("{}=users,{}=green", names::NAME, names::VERSION);
-        let left =
-            pods.list(&kube::api::ListParams::default().labels(&green)).await.expect("pods").items.len();
+        let left = pods.list(&ListParams::default().labels(&green)).await.expect("pods").items.len();
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
     drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t01_a_version_that_dies_after_the_switch_gives_its_traffic_back_by_itself() {
+    let calm = calm().await;
+    let stage = stage(&calm, "dead", json!({ "soakSeconds": 600 })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    let blue = site.pod_uids("users").await;
+    site.apply("users", second()).await;
+    state(site, "users", ReleaseState::Soaking).await;
+    selected(site, "users", Colour::Green).await;
+    kill(site, Colour::Green).await;
+    let back = ended(site, "users", Outcome::RolledBack).await;
+    assert_eq!((back.colour, back.state), (Colour::Blue, ReleaseState::Stable));
+    assert_eq!(selects(site, "users").await, Some(Colour::Blue));
+    assert!(back.history[0].reason.contains("0 of 2 pods were ready"), "{:?}", back.history);
+    eventually("the old pods alone", || async {
+        let now = site.pod_uids("users").await;
+        if now == blue { Ok(()) } else { Err(now) }
+    })
+    .await;
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t07_pods_that_die_while_a_release_waits_hold_it_back_until_others_are_ready() {
+    let calm = calm().await;
+    let stage = stage(&calm, "dying-pods", json!({ "approval": true, "soakSeconds": 600 })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    site.apply("users", second()).await;
+    let attempt = state(site, "users", ReleaseState::AwaitingApproval).await.attempt.expect("an attempt");
+    // The API server answers no question about endpoints while one is approved: nothing moves unseen.
+    let mark = proxy.mark();
+    proxy.rule(|call| if call.kind == "endpointslices" { Verdict::CutBefore } else { Verdict::Forward });
+    kill(site, Colour::Green).await;
+    let approve =
+        json!({ "metadata": { "annotations": { names::APPROVE: attempt, names::APPROVED_BY: "admin" } } });
+    site.services().patch("users", &PatchParams::default(), &Patch::Merge(&approve)).await.expect("approved");
+    eventually("the operator to ask", || async {
+        let asked = proxy.since(mark).iter().filter(|call| call.kind == "endpointslices").count();
+        if asked >= 2 { Ok(()) } else { Err(asked) }
+    })
+    .await;
+    assert_eq!(selects(site, "users").await, Some(Colour::Blue));
+    proxy.forward();
+    let soaking = state(site, "users", ReleaseState::Soaking).await;
+    assert_eq!((soaking.colour, soaking.pods), (Colour::Green, Some(2)));
+    drop(operator);
+}
+
+/// All pods of a colour go at once.
+async fn kill(site: &Site, colour: Colour) {
+    let pods: Api<Pod> = Api::namespaced(site.client.clone(), &site.namespace);
+    let labels = format!("{}=users,{}={}", names::NAME, names::VERSION, colour.as_str());
+    let params = ListParams::default().labels(&labels);
+    pods.delete_collection(&DeleteParams::default().grace_period(0), &params).await.expect("deleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

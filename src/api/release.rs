@@ -65,6 +65,20 @@ impl ReleaseState {
         ReleaseState::Retiring,
     ];
 
+    /// The states that can follow.
+    pub fn next(self) -> &'static [ReleaseState] {
+        use ReleaseState::*;
+        match self {
+            Stable => &[Deploying],
+            Deploying => &[Verifying, Stable],
+            Verifying => &[AwaitingApproval, Switching, Stable],
+            AwaitingApproval => &[Switching, Stable],
+            Switching => &[Soaking, AwaitingApproval, Stable],
+            Soaking => &[Retiring, Stable],
+            Retiring => &[Stable],
+        }
+    }
+
     /// The word in status, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

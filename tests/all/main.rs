@@ -15,6 +15,7 @@ mod monitoring;
 mod properties;
 mod reference;
 mod refusals;
+mod releases;
 mod requirements;
 mod revision;
 mod rooms;

@@ -31,6 +31,12 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (json!({ "image": "ghcr.io/visiobook/users" }), "staging", "image-tag", "spec.image"),
         (json!({ "image": image }), "strict", "image-digest", "spec.image"),
         (json!({ "image": "docker.io/evil/users:1.0" }), "strict", "image-registry", "spec.image"),
+        (
+            with(json!({ "rollout": { "deadlineSeconds": 601 } })),
+            "staging",
+            "rollout-time",
+            "spec.rollout.deadlineSeconds",
+        ),
         (with(json!({ "port": 9090 })), "development", "port-once", "spec.port"),
         (
             with(json!({ "monitoring": { "interval": "3m" } })),

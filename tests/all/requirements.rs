@@ -52,6 +52,9 @@ fn expected() -> Vec<String> {
         numbered("A", 1..=48),
         numbered("B", 1..=24),
         VARIABLES.map(|variable| format!("H.1/{variable}")).to_vec(),
+        [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 24, 25, 26, 27, 28, 29, 33, 35, 36, 37]
+            .map(|number| format!("C{number:02}"))
+            .to_vec(),
         numbered("D", 1..=17),
         numbered("D", 20..=35),
         numbered("D", 40..=79),
@@ -62,11 +65,11 @@ fn expected() -> Vec<String> {
         numbered("E", 78..=79),
         numbered("H", 1..=12),
         numbered("X", 1..=61),
-        [1, 2, 3, 12, 13, 14, 18, 24, 25, 26, 27, 33, 34, 35, 36]
+        [1, 2, 3, 9, 10, 11, 12, 13, 14, 18, 24, 25, 26, 27, 31, 33, 34, 35, 36]
             .map(|number| format!("G{number:02}"))
             .to_vec(),
         numbered("L", 1..=9),
-        [13, 17, 18, 19, 20, 21, 22, 23, 24, 25].map(|number| format!("T{number}")).to_vec(),
+        (1..=13).chain(17..=25).map(|number| format!("T{number}")).collect(),
     ]
     .concat()
 }

@@ -50,6 +50,8 @@ pub struct Step {
     pub look: bool,
     /// When to look again though nothing has changed, in Unix seconds.
     pub wake_at: Option<i64>,
+    /// The states that it passed through, from the one that was recorded.
+    pub passed: Vec<ReleaseState>,
 }
 
 /// Revision that is to stand in the colour that does not serve.
@@ -64,14 +66,19 @@ pub fn other(record: &RolloutStatus) -> Option<&str> {
 /// What happens next.
 pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
     let mut step = Walk { scene, record: clamp(before.clone(), scene.now), look: false, wake_at: None };
+    let mut passed = vec![step.record.state];
     for _ in 0..PASSED {
-        if !step.walk() {
+        let goes_on = step.walk();
+        if passed.last() != Some(&step.record.state) {
+            passed.push(step.record.state);
+        }
+        if !goes_on {
             break;
         }
     }
     step.forget();
     step.record.preview_revision = other(&step.record).map(str::to_string);
-    Step { record: step.record, look: step.look, wake_at: step.wake_at }
+    Step { record: step.record, look: step.look, wake_at: step.wake_at, passed }
 }
 
 struct Walk<'a> {

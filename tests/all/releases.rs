@@ -1,0 +1,273 @@
+//! Releases from one colour to the other, as they are decided and planned.
+
+use serde_json::{Value, json};
+use visiobook::api::kinds::Kind;
+use visiobook::api::names::{self, Colour};
+use visiobook::api::{ReleaseState, RolloutStatus};
+use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, RevisionFact};
+use visiobook::plan::{self, Plan};
+use visiobook::rollout::{self, Decision, Reason};
+
+use crate::cases::{Case, NOW};
+
+/// A service under an environment that releases blue-green.
+fn case(spec: Value, rollout: Value) -> Case {
+    let mut all = json!({ "image": "ghcr.io/visiobook/users:1.0", "replicas": 3 });
+    plan::merge(&mut all, spec);
+    let service = json!({ "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService", "metadata": { "name": "users" }, "spec": all });
+    let environment = json!({ "type": "production", "rollout": rollout, "defaults": { "autoscaling": { "enabled": false } } });
+    let spec = serde_json::from_value(environment).expect("environment");
+    Case {
+        service: serde_json::from_value(service).expect("service"),
+        environment: EnvironmentFact::Governed { name: "production".into(), spec },
+    }
+}
+
+fn blue_green(spec: Value) -> Case {
+    case(spec, json!({ "strategy": "BlueGreen" }))
+}
+
+/// Decide and plan, as a pass does.
+fn pass(case: &Case, facts: &Facts) -> (Decision, Plan) {
+    let decision = rollout::step(&case.verdict(), facts);
+    let replicas = rollout::size(case.service.spec.replicas, None, &decision, facts);
+    let plan = plan::build(&case.owner(), &decision, replicas, facts);
+    (decision, plan)
+}
+
+/// What the next pass sees when all of a plan was written and its pods are ready.
+fn after(case: &Case, decision: &Decision, plan: &Plan, before: Facts) -> Facts {
+    let mut facts = Facts { now: before.now + 1, orders: before.orders.clone(), ..case.facts() };
+    facts.wanted = case.service.spec.replicas;
+    facts.release = decision.release.clone();
+    facts.selected = Some(decision.colour);
+    facts.revisions = before.revisions;
+    let text = |object: &Value, path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_string);
+    for planned in &plan.objects {
+        let object = &planned.object;
+        let hash = text(object, "/metadata/labels/platform.visiobook.com~1revision");
+        match planned.kind {
+            Kind::ControllerRevision => {
+                let hash = hash.expect("a revision");
+                facts.revisions.retain(|stored| stored.hash != hash);
+                facts.revisions.push(RevisionFact {
+                    hash,
+                    number: object["revision"].as_i64().expect("a number"),
+                    data: object["data"].clone(),
+                    serving: text(object, "/metadata/annotations/platform.visiobook.com~1serving"),
+                });
+            }
+            Kind::Deployment => {
+                let replicas = object["spec"]["replicas"].as_i64().expect("replicas") as i32;
+                let colour = text(object, "/metadata/labels/version")
+                    .and_then(|word| Colour::parse(&word))
+                    .expect("a colour");
+                let fact = DeploymentFact {
+                    revision: hash.expect("a revision"),
+                    replicas,
+                    status_replicas: replicas,
+                    updated: replicas,
+                    ready: replicas,
+                    available: replicas,
+                    observed: true,
+                    ..DeploymentFact::default()
+                };
+                facts.deployments.insert(colour, fact);
+            }
+            Kind::Service if planned.name == "users" && object["spec"]["ports"].is_array() => {
+                facts.service_target =
+                    object["spec"]["ports"][0]["targetPort"].as_u64().map(|port| port as u16);
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// Endpoints of everything that runs.
+fn endpoints(facts: &Facts, active: Colour) -> Vec<EndpointFact> {
+    let of = |(colour, there): (&Colour, &DeploymentFact)| {
+        let (colour, revision) = (*colour, there.revision.clone());
+        (0..there.ready)
+            .map(move |index| EndpointFact {
+                uid: format!("{colour:?}{index}"),
+                colour,
+                revision: revision.clone(),
+                preview: colour != active,
+            })
+            .collect::<Vec<_>>()
+    };
+    facts.deployments.iter().flat_map(of).collect()
+}
+
+/// A first version that runs, and what is decided and planned once a second one is asked for.
+fn started(first: Value, second: Value) -> (Case, Decision, Plan, Facts) {
+    let before = blue_green(first);
+    let facts = Facts { now: NOW, ..before.facts() };
+    let (decision, plan) = pass(&before, &facts);
+    let facts = after(&before, &decision, &plan, facts);
+    let next = blue_green(second);
+    let facts = Facts { secrets: next.facts().secrets, ..facts };
+    let (decision, plan) = pass(&next, &facts);
+    (next, decision, plan, facts)
+}
+
+fn object<'a>(plan: &'a Plan, kind: Kind, name: &str) -> Option<&'a Value> {
+    plan.objects
+        .iter()
+        .find(|planned| planned.kind == kind && planned.name == name)
+        .map(|planned| &planned.object)
+}
+
+#[test]
+fn a_new_revision_starts_in_the_other_colour_at_full_size_and_nothing_else_moves() {
+    let (_, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
+    let release = decision.release.as_ref().expect("a release");
+    assert_eq!(
+        (decision.colour, decision.reason, release.state),
+        (Colour::Blue, Reason::Releasing, ReleaseState::Deploying)
+    );
+    for colour in Colour::ALL {
+        let name = names::coloured("users", colour);
+        let deployment = object(&plan, Kind::Deployment, &name).expect("a Deployment");
+        assert_eq!(deployment["spec"]["replicas"], 3, "{name}");
+        let budget = object(&plan, Kind::PodDisruptionBudget, &name).expect("a budget");
+        assert_eq!(budget["spec"]["selector"]["matchLabels"]["version"], colour.as_str());
+    }
+    assert_eq!(
+        object(&plan, Kind::Deployment, "users-blue").expect("blue")["metadata"]["labels"][names::REVISION],
+        facts.deployments[&Colour::Blue].revision
+    );
+    let service = object(&plan, Kind::Service, "users").expect("the Service");
+    assert_eq!(service["spec"]["selector"]["version"], "blue");
+    let record: RolloutStatus =
+        serde_json::from_str(service["metadata"]["annotations"][names::RELEASE].as_str().expect("a record"))
+            .expect("a record");
+    assert_eq!((record.attempt.as_ref(), record.colour), (release.attempt.as_ref(), Colour::Blue));
+    let preview = object(&plan, Kind::Service, "users-preview").expect("the preview");
+    assert_eq!(preview["spec"]["selector"]["version"], "green");
+    assert_eq!(plan.objects.iter().filter(|planned| planned.kind == Kind::ControllerRevision).count(), 2);
+}
+
+#[test]
+fn traffic_moves_in_the_write_of_the_record_and_the_old_colour_stays() {
+    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
+    let mut facts = after(&case, &decision, &plan, facts);
+    let (unseen, _) = pass(&case, &facts);
+    assert!(unseen.look && unseen.colour == Colour::Blue, "nothing moves without a look: {unseen:?}");
+    facts.endpoints = Some(endpoints(&facts, Colour::Blue));
+    let (moved, plan) = pass(&case, &facts);
+    let release = moved.release.as_ref().expect("a release");
+    assert_eq!((moved.colour, release.state), (Colour::Green, ReleaseState::Soaking));
+    let service = object(&plan, Kind::Service, "users").expect("the Service");
+    assert_eq!(service["spec"]["selector"]["version"], "green");
+    assert!(
+        service["metadata"]["annotations"][names::RELEASE]
+            .as_str()
+            .is_some_and(|record| record.contains("Soaking"))
+    );
+    assert_eq!(object(&plan, Kind::Deployment, "users-blue").expect("blue")["spec"]["replicas"], 3);
+    assert_eq!(
+        object(&plan, Kind::Service, "users-preview").expect("the preview")["spec"]["selector"]["version"],
+        "blue"
+    );
+
+    // One endpoint too few, one of an older revision, one listed twice: it stays.
+    for change in [
+        (|all: &mut Vec<EndpointFact>| drop(all.pop())) as fn(&mut Vec<EndpointFact>),
+        |all| all.last_mut().expect("one").revision = "0000000000".into(),
+        |all| all.last_mut().expect("one").uid = "Green0".into(),
+        |all| all.last_mut().expect("one").preview = false,
+    ] {
+        let mut few = facts.clone();
+        change(few.endpoints.as_mut().expect("endpoints"));
+        let (stayed, _) = pass(&case, &few);
+        assert_eq!(stayed.colour, Colour::Blue, "{:?}", few.endpoints);
+        assert!(stayed.message.contains("2 of 3 endpoints"), "{}", stayed.message);
+    }
+}
+
+#[test]
+fn what_the_service_still_selects_is_never_taken_away() {
+    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
+    let facts = after(&case, &decision, &plan, facts);
+    // The release is over, and the write that moved the selector back has not been seen.
+    let mut record = decision.release.clone().expect("a release");
+    record.state = ReleaseState::Stable;
+    record.rejected_revision = record.attempted().map(str::to_string);
+    let facts = Facts { release: Some(record), selected: Some(Colour::Green), ..facts };
+    let (decision, plan) = pass(&case, &facts);
+    assert!(decision.other.is_none() && object(&plan, Kind::Deployment, "users-green").is_none());
+    assert!(plan.keep.contains(&(Kind::Deployment, "users-green".into())));
+    let gone = Facts { selected: Some(Colour::Blue), ..facts };
+    assert!(!pass(&case, &gone).1.keep.contains(&(Kind::Deployment, "users-green".into())));
+}
+
+#[test]
+fn both_colours_are_let_in_where_they_listen_on_different_ports() {
+    let observe = |port: u16| json!({ "port": port, "sidecar": { "mode": "Observe" }, "networkPolicy": { "enabled": true } });
+    let (case, decision, plan, facts) = started(observe(8001), observe(8002));
+    let policy = object(&plan, Kind::NetworkPolicy, "users").expect("a policy").to_string();
+    assert!(policy.contains("8001") && policy.contains("8002"), "{policy}");
+    let port = |plan: &Plan| {
+        let general =
+            plan.objects.iter().rfind(|planned| planned.kind == Kind::Service && planned.name == "users");
+        general.expect("the Service").object["spec"]["ports"][0]["targetPort"].clone()
+    };
+    assert_eq!(port(&plan), 8001);
+    let mut facts = after(&case, &decision, &plan, facts);
+    facts.endpoints = Some(endpoints(&facts, Colour::Blue));
+    assert_eq!(port(&pass(&case, &facts).1), 8002, "port and selector move together");
+}
+
+#[test]
+fn times_and_approval_come_from_the_environment_and_a_service_may_be_stricter() {
+    let release = |spec: Value, rollout: Value| {
+        let valid = case(spec, rollout).verdict().expect("valid");
+        serde_json::to_value(valid.serving.release).expect("json")
+    };
+    let blue_green = json!({ "strategy": "BlueGreen" });
+    assert_eq!(release(json!({}), json!({})), Value::Null, "RollingUpdate, unless somebody says otherwise");
+    assert_eq!(
+        release(json!({ "rollout": blue_green }), json!({})),
+        json!({ "approval": false, "deadline": 900, "soak": 30, "warm": 600 })
+    );
+    let stricter = json!({ "rollout": { "approval": true, "deadlineSeconds": 60, "soakSeconds": 120, "warmSeconds": 3600 } });
+    assert_eq!(
+        release(stricter.clone(), blue_green.clone()),
+        json!({ "approval": true, "deadline": 60, "soak": 120, "warm": 3600 })
+    );
+    let strict = json!({ "strategy": "BlueGreen", "approval": true, "deadlineSeconds": 30, "soakSeconds": 240, "warmSeconds": 7200 });
+    let looser = json!({ "rollout": { "strategy": "RollingUpdate", "approval": false, "deadlineSeconds": 60, "soakSeconds": 120, "warmSeconds": 3600 } });
+    let refusals = case(looser, strict).verdict().expect_err("looser than the environment");
+    let fields: Vec<&str> = refusals.iter().map(|refusal| refusal.field.as_str()).collect();
+    let expected = ["strategy", "approval", "deadlineSeconds", "soakSeconds", "warmSeconds"];
+    assert_eq!(fields, expected.map(|field| format!("spec.rollout.{field}")));
+    let long =
+        case(json!({ "rollout": { "deadlineSeconds": 901 } }), json!({})).verdict().expect_err("above 900 s");
+    assert_eq!(long[0].rule, "rollout-time");
+}
+
+#[test]
+fn how_it_is_released_is_no_part_of_a_revision() {
+    let revision = |spec: Value| blue_green(spec).verdict().expect("valid").shape.revision();
+    let said = json!({ "rollout": { "strategy": "BlueGreen", "approval": true, "soakSeconds": 99 } });
+    assert_eq!(revision(json!({})), revision(said));
+}
+
+#[test]
+fn a_refused_change_leaves_a_release_to_itself_and_it_can_still_be_aborted() {
+    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
+    let facts = after(&case, &decision, &plan, facts);
+    let attempt = decision.release.and_then(|release| release.attempt);
+    let refused = blue_green(json!({ "image": "ghcr.io/visiobook/users:latest" }));
+    let (goes_on, planned) = pass(&refused, &facts);
+    assert_eq!(goes_on.reason, Reason::Refused);
+    assert!(object(&planned, Kind::Deployment, "users-green").is_some(), "{}", goes_on.message);
+    let mut aborted = facts.clone();
+    aborted.orders.abort = attempt;
+    let (aborted, planned) = pass(&refused, &aborted);
+    assert_eq!(aborted.release.map(|release| release.state), Some(ReleaseState::Stable));
+    assert!(object(&planned, Kind::Deployment, "users-green").is_none());
+    assert!(object(&planned, Kind::Deployment, "users-blue").is_some());
+}
