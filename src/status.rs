@@ -150,7 +150,7 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
             .map(|revision| image::version(&revision.shape.image))
             .or_else(|| previous.version.clone().filter(|_| pass.serving.is_some())),
         replicas: pass.serving.map_or(0, |serving| serving.status_replicas),
-        selector: Some(pod_selector(pass.name, decision.colour)),
+        selector: Some(pod_selector(pass.name, before.unwrap_or(decision.colour))),
         pods: pass
             .serving
             .map(|serving| format!("{}/{}", serving.ready.min(serving.replicas), serving.replicas)),

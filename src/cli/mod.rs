@@ -15,6 +15,7 @@ mod plan;
 pub mod policy;
 mod reference;
 mod render;
+mod rollout;
 mod sidecar;
 mod validate;
 
@@ -50,6 +51,8 @@ enum Command {
     Validate(validate::Args),
     /// Tell what an apply would change in the cluster, and whether pods would restart.
     Plan(plan::Args),
+    /// See, approve, stop and take back the releases of a service.
+    Rollout(rollout::Args),
     /// Make a VisiobookService from a team's Helm values.
     Convert(convert::Args),
     /// Take over what runs already, by Helm or by hand.
@@ -100,6 +103,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Render(args) => render::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Rollout(args) => rollout::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Adopt(args) => handover::adopt(&args),
         Command::Eject(args) => handover::eject(&args),

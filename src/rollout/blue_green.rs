@@ -76,7 +76,8 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         settings: settings.as_ref(),
         orders: &facts.orders,
         deployments: &facts.deployments,
-        wanted: facts.wanted,
+        // A number that is refused is planned for nobody.
+        wanted: facts.wanted.filter(|_| verdict.is_ok()),
         endpoints: facts.endpoints.as_deref(),
         is_stored: &|hash| recall(hash, facts).is_ok_and(|stored| stored.is_some()),
     };

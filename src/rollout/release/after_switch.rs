@@ -10,7 +10,6 @@ const GRACE: i64 = 10;
 impl Walk<'_> {
     pub(super) fn soaking(&mut self) -> bool {
         let (now, scene) = (self.scene.now, self.scene);
-        let soak = scene.settings.map_or(0, |settings| settings.soak);
         if self.names_attempt(&scene.orders.abort) {
             return self.go_back(Outcome::Aborted, "somebody aborted it");
         }
@@ -30,7 +29,10 @@ impl Walk<'_> {
             return false;
         }
         self.record.unwell_since = None;
-        let over = self.record.since.as_ref().map_or(now, seconds) + soak;
+        let since = self.record.since.as_ref().map_or(now, seconds);
+        let recorded = self.record.deadline.as_ref().map_or(now, seconds);
+        // A soak that has begun goes on when the strategy changes.
+        let over = scene.settings.map_or(recorded, |settings| since + settings.soak);
         self.record.deadline = Some(time(over));
         if now < over {
             self.record.reason =

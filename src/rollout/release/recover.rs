@@ -14,16 +14,7 @@ pub fn recover(facts: &Facts, colour: Colour) -> Option<RolloutStatus> {
         return Some(record.clone());
     }
     let told = facts.status_release.as_ref().filter(|record| is_likely(record, facts));
-    told.map(doubt).or_else(|| found(facts, colour))
-}
-
-/// An approval is not believed on hearsay: the order itself still stands on the resource.
-fn doubt(record: &RolloutStatus) -> RolloutStatus {
-    let mut record = RolloutStatus { approved_by: None, ..record.clone() };
-    if record.state == ReleaseState::Switching {
-        record.state = ReleaseState::AwaitingApproval;
-    }
-    record
+    told.cloned().or_else(|| found(facts, colour))
 }
 
 /// Whether what the status says can be: it may be of another cluster, or written by anybody.

@@ -1,0 +1,327 @@
+//! `visiobook rollout`: where the releases of a service stand, and what people order of them.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::Failed;
+use super::cluster::{Cluster, block_on, explain};
+use crate::api::names;
+use crate::api::{Outcome, ReleaseState, RolloutStatus, VisiobookService};
+
+/// How often `watch` looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Arguments of `visiobook rollout`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  visiobook rollout get users\n  visiobook rollout watch users --namespace shop\n  visiobook rollout approve users\n  visiobook rollout undo users\n\nAn order names the release that the status tells at that moment, unless --attempt names it: a newer release is never meant. See docs/releases.md."
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Tell where the release stands, what it waits for, and what can be done.
+    Get(On),
+    /// Follow a release until it has ended. Exits with 1 if what was asked for does not serve.
+    Watch(On),
+    /// Let a release that waits for it go on, under your own name.
+    Approve(Order),
+    /// Stop a release. Traffic that has moved returns.
+    Abort(Order),
+    /// Try again what failed.
+    Retry(Order),
+    /// Bring back what served before.
+    Undo(Order),
+    /// Tell the last ten releases.
+    History(On),
+}
+
+#[derive(Debug, clap::Args)]
+struct On {
+    /// Name of the VisiobookService.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Its namespace. Default: what the kubeconfig says.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+#[derive(Debug, clap::Args)]
+struct Order {
+    #[command(flatten)]
+    on: On,
+    /// Release that is meant, such as 3f9c2a7be1-7. Default: the one that the status tells.
+    #[arg(long, value_name = "ATTEMPT")]
+    attempt: Option<String>,
+}
+
+/// What somebody orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Approve,
+    Abort,
+    Retry,
+    Undo,
+}
+
+impl Wish {
+    fn annotation(self) -> &'static str {
+        match self {
+            Wish::Approve => names::APPROVE,
+            Wish::Abort => names::ABORT,
+            Wish::Retry => names::RETRY,
+            Wish::Undo => names::UNDO,
+        }
+    }
+
+    /// Whether a release takes the order in its state.
+    fn is_taken(self, release: &RolloutStatus) -> bool {
+        let state = release.state;
+        match self {
+            Wish::Approve => state.is_before_switch(),
+            Wish::Abort => state.is_before_switch() || state == ReleaseState::Soaking,
+            Wish::Retry => state == ReleaseState::Stable && release.outcome.is_some_and(Outcome::is_failure),
+            Wish::Undo => {
+                matches!(state, ReleaseState::Retiring | ReleaseState::Stable)
+                    && release.outcome == Some(Outcome::Promoted)
+                    && release.previous_revision.is_some()
+            }
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Wish::Approve => "approve",
+            Wish::Abort => "abort",
+            Wish::Retry => "retry",
+            Wish::Undo => "undo",
+        }
+    }
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.action {
+        Action::Get(on) => block_on(async {
+            let (_, _, release) = on.look().await?;
+            anstream::print!("{}", describe(&on.name, &release, Timestamp::now()));
+            Ok(())
+        }),
+        Action::History(on) => block_on(async {
+            let (_, _, release) = on.look().await?;
+            anstream::print!("{}", history(&release));
+            Ok(())
+        }),
+        Action::Watch(on) => block_on(watch(on)),
+        Action::Approve(order) => block_on(order.give(Wish::Approve)),
+        Action::Abort(order) => block_on(order.give(Wish::Abort)),
+        Action::Retry(order) => block_on(order.give(Wish::Retry)),
+        Action::Undo(order) => block_on(order.give(Wish::Undo)),
+    }
+}
+
+impl On {
+    /// The service's releases, and the client to order with.
+    async fn look(&self) -> anyhow::Result<(Client, Api<VisiobookService>, RolloutStatus)> {
+        let (client, own) = self.cluster.connect().await?;
+        let namespace = self.namespace.as_ref().unwrap_or(&own);
+        let services = Api::namespaced(client.clone(), namespace);
+        let release = self.release(&services).await?;
+        Ok((client, services, release))
+    }
+
+    async fn release(&self, services: &Api<VisiobookService>) -> anyhow::Result<RolloutStatus> {
+        let service = services.get(&self.name).await.map_err(explain)?;
+        let release = service.status.and_then(|status| status.rollout);
+        release.ok_or_else(|| {
+            Failed::verdict(format!(
+                "{} was never released blue-green: set spec.rollout.strategy to BlueGreen, or look at kubectl rollout status",
+                self.name
+            ))
+            .into()
+        })
+    }
+}
+
+impl Order {
+    async fn give(&self, wish: Wish) -> anyhow::Result<()> {
+        let (client, services, release) = self.on.look().await?;
+        let attempt =
+            meant(wish, &self.on.name, &release, self.attempt.as_deref()).map_err(Failed::verdict)?;
+        let mut annotations = json!({ wish.annotation(): attempt });
+        if wish == Wish::Approve {
+            annotations[names::APPROVED_BY] = who(client).await?.into();
+        }
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+        services.patch(&self.on.name, &PatchParams::default(), &patch).await.map_err(explain)?;
+        anstream::println!(
+            "{} {attempt}: ordered; visiobook rollout watch {} follows it",
+            wish.word(),
+            self.on.name
+        );
+        Ok(())
+    }
+}
+
+/// The release that an order is for, or why it would do nothing.
+fn meant(wish: Wish, name: &str, release: &RolloutStatus, said: Option<&str>) -> Result<String, String> {
+    let known = release.attempt.as_deref();
+    if let Some(said) = said.filter(|said| Some(*said) != known) {
+        let known = known.unwrap_or("none");
+        return Err(format!(
+            "the release of {name} is {known}, not {said}: an order for another one does nothing"
+        ));
+    }
+    match known.filter(|_| wish.is_taken(release)) {
+        Some(attempt) => Ok(attempt.to_string()),
+        None => Err(format!(
+            "there is nothing to {} in state {}: {}",
+            wish.word(),
+            release.state.as_str(),
+            release.reason
+        )),
+    }
+}
+
+/// The name under which the API server knows who asks.
+async fn who(client: Client) -> anyhow::Result<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client);
+    let answer =
+        reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.map_err(explain)?;
+    let name = answer.status.and_then(|status| status.user_info).and_then(|user| user.username);
+    name.ok_or_else(|| anyhow::anyhow!("the API server does not say who you are"))
+}
+
+/// Where a release stands, in a few lines.
+fn describe(name: &str, release: &RolloutStatus, now: Timestamp) -> String {
+    let mut text = format!("{name}: {}", release.state.as_str());
+    if let Some(attempt) = &release.attempt {
+        text += &format!(", release {attempt}");
+    }
+    if let Some(outcome) = release.outcome {
+        text += &format!(" ({})", outcome.as_str());
+    }
+    text += &format!("\n  serves   {}  {}\n", release.colour.as_str(), release.revision);
+    if let Some(preview) = &release.preview_revision {
+        text += &format!("  beside   {}  {preview}\n", release.colour.other().as_str());
+    }
+    if !release.reason.is_empty() {
+        text += &format!("  {}\n", release.reason);
+    }
+    if let Some(deadline) = &release.deadline {
+        let left = deadline.0.as_second() - now.as_second();
+        text += &format!("  ends by itself in {} s\n", left.max(0));
+    }
+    let wishes = [Wish::Approve, Wish::Abort, Wish::Retry, Wish::Undo];
+    let can: Vec<String> = wishes
+        .into_iter()
+        // An approval ahead of time counts, but nobody is to be sent there.
+        .filter(|wish| *wish != Wish::Approve || release.state == ReleaseState::AwaitingApproval)
+        .filter(|wish| wish.is_taken(release))
+        .map(|wish| format!("visiobook rollout {} {name}", wish.word()))
+        .collect();
+    if !can.is_empty() {
+        text += &format!("  you can: {}\n", can.join(", or "));
+    }
+    text
+}
+
+fn history(release: &RolloutStatus) -> String {
+    let mut text = String::new();
+    for past in &release.history {
+        let ended = past.ended.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+        let took = match (&past.started, &past.ended) {
+            (Some(started), Some(ended)) => format!("{} s", ended.0.as_second() - started.0.as_second()),
+            _ => "?".into(),
+        };
+        text += &format!("{ended}  {:<16}  {:<16}  {took:>6}", past.attempt, past.outcome.as_str());
+        if let Some(who) = &past.approved_by {
+            text += &format!("  approved by {who}");
+        }
+        if !past.reason.is_empty() {
+            text += &format!("  {}", past.reason);
+        }
+        text.push('\n');
+    }
+    if text.is_empty() { "no release has ended yet\n".into() } else { text }
+}
+
+/// Print what is new, until no release is under way.
+async fn watch(on: &On) -> anyhow::Result<()> {
+    let (_, services, mut release) = on.look().await?;
+    let mut told = String::new();
+    loop {
+        // The clock is no news.
+        let still = RolloutStatus { deadline: None, ..release.clone() };
+        let news = describe(&on.name, &still, Timestamp::now());
+        if news != told {
+            anstream::print!("{}", describe(&on.name, &release, Timestamp::now()));
+            told = news;
+        }
+        match release.state {
+            ReleaseState::Stable if release.rejected_revision.is_some() => {
+                return Err(Failed::verdict("what the resource asks for does not serve").into());
+            }
+            ReleaseState::Stable | ReleaseState::Retiring => return Ok(()),
+            _ => tokio::time::sleep(PAUSE).await,
+        }
+        release = on.release(&services).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(state: ReleaseState, outcome: Option<Outcome>) -> RolloutStatus {
+        serde_json::from_value(json!({
+            "state": state, "colour": "blue", "revision": "aaaaaaaaaa", "number": 7, "attempt": "bbbbbbbbbb-7",
+            "previousRevision": "0000000000", "previewRevision": "bbbbbbbbbb", "outcome": outcome,
+            "reason": "waits for somebody to approve", "deadline": "2026-11-21T10:00:30Z",
+        }))
+        .expect("a release")
+    }
+
+    #[test]
+    fn an_order_is_given_only_where_it_does_something_and_for_the_release_that_is_meant() {
+        let waiting = release(ReleaseState::AwaitingApproval, None);
+        assert_eq!(meant(Wish::Approve, "users", &waiting, None).as_deref(), Ok("bbbbbbbbbb-7"));
+        let past = meant(Wish::Approve, "users", &waiting, Some("bbbbbbbbbb-6")).expect_err("the past");
+        assert!(past.contains("bbbbbbbbbb-7, not bbbbbbbbbb-6"), "{past}");
+        let nothing = meant(Wish::Undo, "users", &waiting, None).expect_err("not promoted");
+        assert!(nothing.contains("nothing to undo in state AwaitingApproval"), "{nothing}");
+        for (state, outcome, taken) in [
+            (ReleaseState::Stable, Some(Outcome::RolledBack), vec![Wish::Retry]),
+            (ReleaseState::Stable, Some(Outcome::Promoted), vec![Wish::Undo]),
+            (ReleaseState::Retiring, Some(Outcome::Promoted), vec![Wish::Undo]),
+            (ReleaseState::Soaking, None, vec![Wish::Abort]),
+            (ReleaseState::Deploying, None, vec![Wish::Approve, Wish::Abort]),
+        ] {
+            let release = release(state, outcome);
+            let all = [Wish::Approve, Wish::Abort, Wish::Retry, Wish::Undo];
+            let now: Vec<Wish> = all.into_iter().filter(|wish| wish.is_taken(&release)).collect();
+            assert_eq!(now, taken, "{state:?} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_told_what_is_waited_for_and_what_can_be_done() {
+        let now = "2026-11-21T10:00:00Z".parse().expect("a time");
+        let told = describe("users", &release(ReleaseState::AwaitingApproval, None), now);
+        assert_eq!(
+            told,
+            "users: AwaitingApproval, release bbbbbbbbbb-7\n  serves   blue  aaaaaaaaaa\n  beside   green  bbbbbbbbbb\n  waits for somebody to approve\n  ends by itself in 30 s\n  you can: visiobook rollout approve users, or visiobook rollout abort users\n"
+        );
+        assert_eq!(history(&release(ReleaseState::Stable, None)), "no release has ended yet\n");
+    }
+}
