@@ -12,6 +12,7 @@ mod examples;
 mod fields;
 mod governance;
 mod paused;
+mod rollout;
 mod secrets;
 mod service_tokens;
 mod sidecar;
