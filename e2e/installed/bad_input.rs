@@ -142,7 +142,7 @@ fn refused_by_the_api_server() -> Vec<(&'static str, Value, &'static [&'static s
         (
             "users",
             volume(json!({ "name": "tmp", "emptyDir": {} })),
-            &["sidecar-jwt and sidecar-csrf are the operator's", "choose another name"],
+            &["sidecar-services and sidecar-trust are the operator's", "choose another name"],
         ),
         (
             "users",

@@ -15,7 +15,7 @@ mod plan;
 pub mod policy;
 mod reference;
 mod render;
-mod sidecar;
+pub mod sidecar;
 mod validate;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -93,7 +93,10 @@ pub fn parse() -> Cli {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Operator(args) => operator::run(*args),
-        Command::Sidecar(args) => sidecar::run(args),
+        Command::Sidecar(args) => {
+            sidecar::shrink();
+            sidecar::run(args)
+        }
         Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
         Command::Policy(args) => policy::run(&args),
