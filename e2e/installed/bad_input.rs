@@ -469,6 +469,6 @@ async fn every_refusal_is_told_at_once() {
     }
     // Nothing was ever accepted, so nothing runs.
     assert!(is(&service, "Ready", "False") && observed(&service), "{:?}", service.status);
-    assert_eq!(conditions(&service).count(), 8);
+    assert_eq!(conditions(&service).count(), 10);
     assert!(site.all_children("users").await.is_empty());
 }
