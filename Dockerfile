@@ -1,11 +1,11 @@
-# The operator: one static binary and nothing else.
+# The operator: one static binary, the same with the sidecar alone, and nothing else.
 #
 #   docker build .                                       compiles it in a build stage
-#   --target prebuilt, with the binary as the context    only packs it (`make image`)
+#   --target prebuilt, with both as the context    only packs it (`make image`)
 
 # First, so that building it pulls nothing.
 FROM scratch AS prebuilt
-COPY visiobook /visiobook
+COPY visiobook visiobook-sidecar /
 USER 1001:1001
 ENTRYPOINT ["/visiobook"]
 
@@ -14,10 +14,10 @@ WORKDIR /src
 COPY . .
 # With an explicit target the flag stays out of build scripts and macros, which cannot be static.
 RUN RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --locked --release --bin visiobook --target "$(rustc -vV | sed -n 's/^host: //p')" \
- && cp target/*/release/visiobook /visiobook
+    cargo build --locked --release --bins --target "$(rustc -vV | sed -n 's/^host: //p')" \
+ && cp target/*/release/visiobook target/*/release/visiobook-sidecar /
 
 FROM scratch
-COPY --from=build /visiobook /visiobook
+COPY --from=build /visiobook /visiobook-sidecar /
 USER 1001:1001
 ENTRYPOINT ["/visiobook"]

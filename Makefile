@@ -23,6 +23,7 @@ help: ## this list
 lint: ## formatting, clippy, shellcheck
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test e2e --test stores --test alerts -- -D warnings # which --all-targets passes over
 	if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts not checked'; fi
 
 .PHONY: unit
@@ -48,13 +49,13 @@ generate: ## write anew what is generated: CRDs, golden files, tables of the doc
 	UPDATE_GOLDEN=1 cargo test --locked --quiet --test all -- golden reference chart
 
 .PHONY: binary
-binary: ## the operator as one static binary
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bin visiobook --target $(TARGET)
+binary: ## the operator and the sidecar, each as one static binary
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bins --target $(TARGET)
 
 .PHONY: image
 image: binary ## its container image, loaded into the cluster if one is up
 	mkdir -p $(CACHE)/image
-	cp $(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook $(CACHE)/image/visiobook
+	cp $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,visiobook visiobook-sidecar) $(CACHE)/image/
 	tar=$$(e2e/cluster/image $(IMAGE) $(CACHE)/image Dockerfile --target prebuilt); \
 	if $(CLUSTER_TOOL) status >/dev/null 2>&1; then $(CLUSTER_TOOL) load "$$tar"; echo "loaded $(IMAGE)"; else echo "$$tar"; fi
 

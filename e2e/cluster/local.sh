@@ -138,7 +138,9 @@ command_of() { # COMPONENT
       --authentication-kubeconfig="$pki/scheduler.kubeconfig"
       --authorization-kubeconfig="$pki/scheduler.kubeconfig"
       --kube-api-qps=500 --kube-api-burst=1000) ;;
+    # --containerd is cAdvisor's: without it no figure of a container says whose it is.
     kubelet) COMMAND=(kubelet --config="$STATE/kubelet.yaml" --kubeconfig="$pki/kubelet.kubeconfig"
+      --containerd="$STATE/containerd.sock"
       --root-dir="$STATE/kubelet" --cert-dir="$STATE/kubelet/pki"
       --hostname-override=$NODE --node-ip=$NODE_IP) ;;
     proxy) COMMAND=(kube-proxy --kubeconfig="$pki/proxy.kubeconfig" --proxy-mode=nftables

@@ -142,7 +142,7 @@ fn refused_by_the_api_server() -> Vec<(&'static str, Value, &'static [&'static s
         (
             "users",
             volume(json!({ "name": "tmp", "emptyDir": {} })),
-            &["sidecar-jwt and sidecar-csrf are the operator's", "choose another name"],
+            &["sidecar-services and sidecar-trust are the operator's", "choose another name"],
         ),
         (
             "users",
@@ -469,6 +469,6 @@ async fn every_refusal_is_told_at_once() {
     }
     // Nothing was ever accepted, so nothing runs.
     assert!(is(&service, "Ready", "False") && observed(&service), "{:?}", service.status);
-    assert_eq!(conditions(&service).count(), 8);
+    assert_eq!(conditions(&service).count(), 10);
     assert!(site.all_children("users").await.is_empty());
 }

@@ -16,7 +16,7 @@ async fn t24_the_children_of_a_deleted_service_go_and_those_of_its_neighbour_sta
     site.apply("projects", spec).await;
     site.ready("users").await;
     site.ready("projects").await;
-    assert_eq!(site.all_children("users").await.len(), 7);
+    assert_eq!(site.all_children("users").await.len(), 9);
 
     delete_service(&site, "users").await;
     eventually("the children to go", || async {
@@ -28,7 +28,7 @@ async fn t24_the_children_of_a_deleted_service_go_and_those_of_its_neighbour_sta
     // None comes back, and the neighbour keeps all of its own.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert!(site.all_children("users").await.is_empty(), "a child came back");
-    assert_eq!(site.all_children("projects").await.len(), 7);
+    assert_eq!(site.all_children("projects").await.len(), 9);
     assert_eq!(site.pods("projects").await.len(), 1);
 }
 
@@ -80,5 +80,5 @@ async fn t24_a_service_that_is_deleted_and_made_again_at_once_ends_up_whole() {
         let owner = child["metadata"]["ownerReferences"][0]["uid"].as_str().map(str::to_string);
         assert_eq!(owner, after.metadata.uid, "{} belongs to its predecessor", kind.as_str());
     }
-    assert_eq!(site.all_children("users").await.len(), 6);
+    assert_eq!(site.all_children("users").await.len(), 8);
 }

@@ -97,7 +97,12 @@ async fn children_are_as_recorded(client: &kube::Client, name: &str, namespace: 
             (planned["kind"].as_str().expect("kind"), planned["metadata"]["name"].as_str().expect("name"));
         let of = Kind::ALL.into_iter().find(|of| of.as_str() == kind).expect("a kind");
         let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(of));
-        match objects.get_opt(child).await.expect("child") {
+        let live = match objects.get_opt(child).await {
+            // The cluster does not know the kind.
+            Err(kube::Error::Api(status)) if of.is_optional() && status.code == 404 => continue,
+            live => live.expect("child"),
+        };
+        match live {
             Some(live) => differences(
                 &planned,
                 &serde_json::to_value(live).expect("json"),

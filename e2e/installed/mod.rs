@@ -2,7 +2,6 @@
 
 mod argocd;
 mod autoscaling;
-mod bad_input;
 mod chart;
 mod configuration;
 mod deletion;

@@ -11,5 +11,5 @@ async fn an_image_and_nothing_else_becomes_a_ready_service() {
     let service = site.ready("tiny").await;
     let status = service.status.expect("status");
     assert_eq!((status.pods.as_deref(), status.version.as_deref()), (Some("1/1"), Some("1.0.0")));
-    assert_eq!(status.children.len(), 6, "{:?}", status.children);
+    assert_eq!(status.children.len(), 8, "{:?}", status.children);
 }

@@ -72,6 +72,14 @@ fn strip(object: &mut Value) {
         spec.remove("clusterIP");
         spec.remove("clusterIPs");
     }
+    // A dashboard's uid is made from the service's name.
+    if object["metadata"]["labels"]["grafana_dashboard"].is_string() {
+        for board in object["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
+            let mut parsed: Value = serde_json::from_str(board.as_str().expect("text")).expect("a dashboard");
+            parsed.as_object_mut().expect("object").remove("uid");
+            *board = parsed.to_string().into();
+        }
+    }
     for condition in
         object.pointer_mut("/status/conditions").and_then(Value::as_array_mut).into_iter().flatten()
     {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::operator::signal;
-use super::{Site, eventually, kubectl, root, run, tools};
+use super::{Site, eventually, kubectl, root, run, tools, try_kubectl};
 
 /// What `config/argocd` tells it of our kinds.
 pub const SETTINGS: &str = "config/argocd/argocd-cm.yaml";
@@ -40,7 +40,15 @@ impl ArgoCd {
         }
         for definition in &definitions {
             let crd = format!("crd/{definition}");
-            kubectl(&["wait", "--for=condition=Established", &crd, "--timeout=60s"], None);
+            // It gives up on a definition that has no conditions yet.
+            let wait = ["wait", "--for=condition=Established", &crd, "--timeout=60s"];
+            eventually(&crd, || async {
+                match try_kubectl(&wait, None) {
+                    (true, _) => Ok(()),
+                    (false, told) => Err(told),
+                }
+            })
+            .await;
         }
         kubectl(&["create", "namespace", &namespace], None);
         let resource = ApiResource {

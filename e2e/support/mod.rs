@@ -21,10 +21,8 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
-use visiobook::api::names;
 use visiobook::api::{VisiobookEnvironment, VisiobookService};
 use visiobook::apply::resource;
-use visiobook::operator::NAMESPACE;
 
 pub use fields::{Field, owned};
 pub use kubectl::{kubectl, try_kubectl};

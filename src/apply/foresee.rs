@@ -217,7 +217,7 @@ async fn children(client: &Client, owner: &Owner) -> Result<(Cache, MissingKinds
                     cache.see(Live::keep(kind, object));
                 }
             }
-            Err(kube::Error::Api(status)) if status.is_not_found() && kind.is_optional() => {
+            Err(kube::Error::Api(status)) if status.code == 404 && kind.is_optional() => {
                 missing.insert(kind, Missing::NotInstalled);
             }
             Err(error) => return Err(error),

@@ -39,7 +39,7 @@ pub(super) fn explain(error: kube::Error) -> anyhow::Error {
         kube::Error::Api(status) if status.is_forbidden() => {
             anyhow::anyhow!("{}: ask for that right, or use another context", status.message)
         }
-        kube::Error::Api(status) if status.is_not_found() => {
+        kube::Error::Api(status) if status.code == 404 => {
             anyhow::anyhow!("{}: is the operator installed? `visiobook doctor` tells", status.message.trim())
         }
         _ => error.into(),

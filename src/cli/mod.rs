@@ -16,7 +16,7 @@ pub mod policy;
 mod reference;
 mod render;
 mod rollout;
-mod sidecar;
+pub mod sidecar;
 mod validate;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -96,7 +96,10 @@ pub fn parse() -> Cli {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Operator(args) => operator::run(*args),
-        Command::Sidecar(args) => sidecar::run(args),
+        Command::Sidecar(args) => {
+            sidecar::shrink();
+            sidecar::run(args)
+        }
         Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
         Command::Policy(args) => policy::run(&args),

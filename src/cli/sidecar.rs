@@ -1,14 +1,19 @@
 //! `visiobook sidecar`: settings and signals around the data plane.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command as Program;
 
 use anyhow::{Context, bail};
 
 use crate::contract;
 use crate::sidecar::{run, settings};
 
+/// The program that holds the sidecar alone.
+const ALONE: &str = "visiobook-sidecar";
 /// Where a kubelet takes the last words of a container from.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -17,7 +22,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 #[command(
     after_help = "Examples:\n  VISIOBOOK_SIDECAR='{\"service\": \"users\", \"application\": {\"port\": 3000}}' visiobook sidecar\n  visiobook sidecar --settings sidecar.json"
 )]
-pub(super) struct Args {
+pub struct Args {
     /// File with the settings, as JSON. Default: the variable VISIOBOOK_SIDECAR.
     #[arg(long, env = "VISIOBOOK_SIDECAR_FILE")]
     settings: Option<PathBuf>,
@@ -35,7 +40,20 @@ enum Command {
     },
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
+/// Become the program that holds the sidecar alone, which takes less memory, where it lies beside this one.
+pub(super) fn shrink() {
+    let beside = std::env::current_exe().map(|program| program.with_file_name(ALONE));
+    if let Ok(program) = beside
+        && program.is_file()
+    {
+        let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
+        let error = Program::new(&program).args(arguments).exec();
+        tracing::warn!(program = %program.display(), %error, "cannot be run: going on without it");
+    }
+}
+
+/// Run the sidecar, or ask the one beside this process to stop.
+pub fn run(args: Args) -> anyhow::Result<()> {
     // One thread: what a sidecar costs is counted for every pod.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match args.command {

@@ -71,7 +71,7 @@ impl Adoption {
         let list = async |kind: Kind| {
             let found = of_kind(client, &namespace, kind).list(&ListParams::default()).await;
             match found {
-                Err(kube::Error::Api(status)) if status.is_not_found() && Kind::OPTIONAL.contains(&kind) => {
+                Err(kube::Error::Api(status)) if status.code == 404 && Kind::OPTIONAL.contains(&kind) => {
                     return Ok(Vec::new());
                 }
                 found => found.map(|list| list.items),
@@ -191,7 +191,7 @@ impl Adoption {
             let deleted =
                 of_kind(client, &namespace, *kind).delete(&object.name_any(), &DeleteParams::default()).await;
             match deleted {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
                 deleted => drop(deleted.map_err(tried(format!("delete {}", object.name_any())))?),
             }
             told(&format!("{} {} is deleted", kind.as_str(), object.name_any()));

@@ -42,7 +42,7 @@ impl Ejection {
         for kind in Kind::ALL {
             let found = match of_kind(client, namespace, kind).list(&ours).await {
                 Ok(found) => found,
-                Err(kube::Error::Api(status)) if status.is_not_found() => continue,
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
                 Err(error) => return Err(tried(format!("list {}", kind.as_str()))(error)),
             };
             let owned =
@@ -129,7 +129,7 @@ impl Ejection {
             let deleted =
                 of_kind(client, &namespace, *kind).delete(&child.name_any(), &DeleteParams::default()).await;
             match deleted {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
                 deleted => drop(deleted.map_err(tried("delete a stored revision"))?),
             }
         }

@@ -1,6 +1,7 @@
 //! The checks of dependencies against real servers of PostgreSQL and Redis, with real outages.
 //!
 //! They need Debian's `postgresql` and `redis-server`, and fail where these are missing: `cargo test --test stores`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code)]
 
 mod checks;
 #[path = "../../e2e/support/servers.rs"]
