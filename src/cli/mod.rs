@@ -15,6 +15,7 @@ mod plan;
 pub mod policy;
 mod reference;
 mod render;
+mod service;
 mod sidecar;
 mod validate;
 
@@ -38,6 +39,8 @@ enum Command {
     Operator(Box<operator::Args>),
     /// Run the sidecar of an application.
     Sidecar(sidecar::Args),
+    /// Run a domain service, or bring its database up.
+    Service(service::Args),
     /// Hold a running service against the runtime contract.
     Conformance(Box<conformance::Args>),
     /// Print the CRDs, or write them into a folder.
@@ -94,6 +97,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Operator(args) => operator::run(*args),
         Command::Sidecar(args) => sidecar::run(args),
+        Command::Service(args) => service::run(&args),
         Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
         Command::Policy(args) => policy::run(&args),

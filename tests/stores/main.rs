@@ -3,5 +3,7 @@
 //! They need Debian's `postgresql` and `redis-server`, and fail where these are missing: `cargo test --test stores`.
 
 mod checks;
+// Each suite uses a part of it.
+#[allow(dead_code)]
 #[path = "../../e2e/support/servers.rs"]
 mod servers;

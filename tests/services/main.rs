@@ -1,0 +1,16 @@
+//! The domain services as processes of their own, against real servers of PostgreSQL and Redis, with real outages.
+//!
+//! They need Debian's `postgresql` and `redis-server`, and fail where these are missing: `make stores`.
+
+mod accounts;
+mod contract;
+mod faults;
+mod lists;
+mod migrations;
+mod secrecy;
+// Each suite uses a part of it.
+#[allow(dead_code)]
+#[path = "../../e2e/support/servers.rs"]
+mod servers;
+mod sessions;
+mod support;
