@@ -63,14 +63,21 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     };
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let field = match error.path().to_string() {
-            path if path == "." || path == "?" => "body".to_owned(),
-            path => path,
-        };
+        let path = error.path().to_string();
+        let is_of_a_field = error.inner().is_data() && path != "." && path != "?";
+        let field = if is_of_a_field { path } else { named(error.inner()) };
         refuse(field, told(error.inner()))
     })?;
     reader.end().map_err(|error| refuse("body".into(), told(&error)))?;
     Ok(value)
+}
+
+/// The field that an error about the whole names; else the whole.
+fn named(error: &serde_json::Error) -> String {
+    let text = if error.is_data() { error.to_string() } else { String::new() };
+    let is_of_a_field = text.starts_with("missing field") || text.starts_with("duplicate field");
+    let name = text.split('`').nth(1).filter(|_| is_of_a_field);
+    name.unwrap_or("body").to_owned()
 }
 
 /// What is wrong, without what was sent: a password in the wrong place must not come back, nor get into logs.
@@ -119,11 +126,11 @@ mod tests {
             (r#"{"title":"x"} {}"#, "body", "no JSON"),
             (r#"{"title":"x","hush":1}"#, "hush", "unknown field"),
             (r#"{"title":"x","title":"y"}"#, "title", "duplicate field"),
-            (r#"{"title":"x","pageCount":1,"page_count":2}"#, "page_count", "duplicate field"),
-            (r#"{}"#, "body", "missing field"),
+            (r#"{"title":"x","pageCount":1,"page_count":2}"#, "pageCount", "duplicate field"),
+            (r#"{}"#, "title", "missing field"),
             (r#"{"title":"x","pageCount":"secret"}"#, "pageCount", "not of the type"),
             (r#"{"title":"x","pageCount":-1}"#, "pageCount", "not of the type"),
-            (r#"{"title":"\ud800"}"#, "title", ""),
+            (r#"{"title":"\ud800"}"#, "body", "no JSON"),
             ("[]", "body", ""),
         ] {
             let failure = read::<Book>(text.as_bytes()).unwrap_err();

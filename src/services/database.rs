@@ -19,6 +19,8 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked whether it still leads to the primary.
 const DOUBTFUL: Duration = Duration::from_secs(1);
+/// Seconds of waiting for connections, in one such time, that deserve a warning (E19).
+const NOTICED: f64 = 1.0;
 /// Between two looks at the pool (E19).
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -206,7 +208,14 @@ impl Database {
                 let wait_seconds = self.measures.connections_waited.get() - waited;
                 waited += wait_seconds;
                 shown = Instant::now();
-                tracing::debug!(open_connections = open, in_use, idle, wait_seconds, "Database pool");
+                match wait_seconds > NOTICED {
+                    true => {
+                        tracing::warn!(open_connections = open, in_use, idle, wait_seconds, "Database pool")
+                    }
+                    false => {
+                        tracing::debug!(open_connections = open, in_use, idle, wait_seconds, "Database pool")
+                    }
+                }
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -72,7 +72,6 @@ impl<F: Copy + PartialEq> Wanted<F> {
         let page = query.number("page")?;
         let start = match query.get("cursor") {
             None => Start::Page(page.unwrap_or(1).max(1)),
-            Some(_) if page.is_some() => return Err(refuse("cursor", "cannot be given with page")),
             Some(_) if sort != first => {
                 return Err(refuse("cursor", "can be followed in a list by its default field only"));
             }
@@ -120,6 +119,7 @@ impl Cursor {
 
 /// A page of a list (D52).
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Page<T> {
     /// Its entries.
     pub items: Vec<T>,
@@ -148,7 +148,7 @@ impl<T> Page<T> {
 
 /// A part of a list that follows a cursor.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Slice<T> {
     /// Its entries.
     pub items: Vec<T>,
@@ -214,7 +214,8 @@ mod tests {
         for wrong in ["x", "AAAA", "!!", &far.text()] {
             assert!(read(&format!("cursor={wrong}")).is_err(), "{wrong}");
         }
-        assert!(read(&format!("cursor={}&page=1", cursor.text())).is_err());
+        let with_page = read(&format!("cursor={}&page=9", cursor.text())).unwrap();
+        assert_eq!(with_page.start, Start::After(Some(cursor)), "a page is not looked at");
         assert!(read(&format!("cursor={}&sort=email", cursor.text())).is_err());
     }
 

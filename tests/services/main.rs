@@ -5,8 +5,10 @@
 mod accounts;
 mod contract;
 mod faults;
+mod generated;
 mod lists;
 mod migrations;
+mod pages;
 mod secrecy;
 // Each suite uses a part of it.
 #[allow(dead_code)]

@@ -20,6 +20,15 @@ pub(super) fn complete(api: utoipa::openapi::OpenApi) -> Value {
     for operation in
         paths.values_mut().filter_map(Value::as_object_mut).flat_map(|methods| methods.values_mut())
     {
+        // A number of a query is taken however large it is (D51), so it is of no width.
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            if let Some(schema) = parameter["schema"].as_object_mut()
+                && schema.get("format").is_some_and(|format| format == "int64")
+            {
+                schema.remove("format");
+            }
+        }
         let mut more = ALWAYS.to_vec();
         if operation["security"].as_array().is_some_and(|security| !security.is_empty()) {
             more.push(WITH_TOKEN);

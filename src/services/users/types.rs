@@ -114,9 +114,9 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preferences {
-    #[schema(min_length = 1, max_length = 35, example = "en")]
+    #[schema(min_length = 1, max_length = 35, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$", example = "en")]
     pub language: String,
-    #[schema(min_length = 1, max_length = 64, example = "UTC")]
+    #[schema(min_length = 1, max_length = 64, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$", example = "UTC")]
     pub timezone: String,
     pub notifications: bool,
 }
@@ -134,13 +134,13 @@ pub struct CreateUser {
     #[schema(min_length = 3, max_length = 20, pattern = "^[a-zA-Z0-9_-]+$", example = "ada")]
     pub username: String,
     /// 8 characters and more, of 72 bytes at most: bcrypt takes no more.
-    #[schema(min_length = 8, max_length = 72, example = "correct horse")]
+    #[schema(min_length = 8, max_length = 72, pattern = r"^[^\u0000]*$", example = "correct horse")]
     pub password: String,
     #[serde(default, alias = "first_name")]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub first_name: Option<String>,
     #[serde(default, alias = "last_name")]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub last_name: Option<String>,
 }
 
@@ -160,23 +160,23 @@ pub struct UpdateUser {
     #[schema(value_type = String, required = false, min_length = 3, max_length = 20, pattern = "^[a-zA-Z0-9_-]+$")]
     pub username: Option<String>,
     #[serde(alias = "first_name", deserialize_with = "given")]
-    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 100, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub first_name: Option<Option<String>>,
     #[serde(alias = "last_name", deserialize_with = "given")]
-    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 100, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub last_name: Option<Option<String>>,
     /// Address of a picture.
     #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 500, pattern = r"\S")]
+    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 500, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub avatar: Option<Option<String>>,
     #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<String>, required = false, max_length = 10000)]
+    #[schema(value_type = Option<String>, required = false, max_length = 10000, pattern = r"^[^\u0000]*$")]
     pub bio: Option<Option<String>>,
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Preferences, required = false)]
     pub preferences: Option<Preferences>,
     /// The version that the change is of; another one is 409.
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "whole")]
     #[schema(value_type = i32, required = false)]
     pub version: Option<i32>,
 }
@@ -184,6 +184,16 @@ pub struct UpdateUser {
 /// Something that was given, which may be null only where its own type is optional.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// A whole number, which JSON may write with a fraction of nothing.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    // What is no version of ours is another version: the answer is the same.
+    match number.fract() == 0.0 {
+        true => Ok(Some(number as i32)),
+        false => Err(serde::de::Error::custom("is no whole number")),
+    }
 }
 
 /// A new password.
@@ -195,7 +205,7 @@ pub struct ChangePassword {
     #[schema(max_length = 72)]
     pub current_password: Option<String>,
     #[serde(alias = "new_password")]
-    #[schema(min_length = 8, max_length = 72)]
+    #[schema(min_length = 8, max_length = 72, pattern = r"^[^\u0000]*$")]
     pub new_password: String,
 }
 
@@ -261,9 +271,9 @@ pub struct Found {
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// The address, in any case.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$")]
     pub email: String,
-    #[schema(min_length = 1, max_length = 72)]
+    #[schema(min_length = 1, max_length = 72, pattern = r"^[^\u0000]*$")]
     pub password: String,
 }
 

@@ -43,7 +43,7 @@ enum Listed {
         ("filter[status]" = Option<Status>, Query, description = "Users of a status"),
         ("filter[role]" = Option<Role>, Query, description = "Users of a role"),
         ("include" = Option<String>, Query, description = "profile", pattern = "^profile$"),
-        ("cursor" = Option<String>, Query, description = "Empty, and then nextCursor of the part before; not with page", max_length = 0),
+        ("cursor" = Option<String>, Query, description = "Empty, and then nextCursor of the part before; page is not looked at, and the order is that of createdAt", pattern = "^([A-Za-z0-9_-]{32})?$"),
     ),
     responses(
         (status = 200, description = "Users", body = Listed),
@@ -114,7 +114,7 @@ fn filter(query: &Query) -> Result<Filter, Failure> {
 #[utoipa::path(
     get, path = "/api/v1/users/search", tag = "users",
     security(("bearer" = [])),
-    params(("q" = String, Query, description = "The text, in any case", min_length = 1, max_length = 100)),
+    params(("q" = String, Query, description = "The text, in any case", min_length = 1, max_length = 100, pattern = r"^[^\u0000]*$")),
     responses(
         (status = 200, description = "Newest first", body = Found),
         (status = 400, description = "No text, or too long a one"),

@@ -88,6 +88,9 @@ pub async fn change_password(
     let (caller, id, _) = about(&users, &headers, &id).await?;
     permit(caller.id == id || caller.is_admin(), NOT_YOURS)?;
     validation::check_password("newPassword", &change.new_password)?;
+    if change.current_password.as_ref().is_some_and(|password| password.len() > validation::PASSWORD_BYTES) {
+        return Err(refuse("currentPassword", "must be at most 72 bytes long"));
+    }
     let failed = |error| Failure::of_database("Failed to update user", error);
     let work = async {
         let before = users.store.password(id).await.map_err(failed)?.ok_or_else(not_found)?;
