@@ -15,6 +15,9 @@ const STARTS: Duration = Duration::from_secs(60);
 /// How long a step waits for a table that requests use; longer, and they would all wait behind it.
 const LOCK_TIMEOUT: &str = "5s";
 
+/// What a step begins with that cannot run in a transaction, such as CREATE INDEX CONCURRENTLY.
+const NO_TRANSACTION: &str = "-- no-transaction";
+
 /// A step of a schema.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
@@ -106,7 +109,8 @@ async fn lock(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::
 fn migrator(table: &'static str, steps: &[Step]) -> Migrator {
     let steps = steps.iter().map(|step| {
         let sql = AssertSqlSafe(step.sql).into_sql_str();
-        Migration::new(step.version, step.about.into(), MigrationType::Simple, sql, false)
+        let alone = step.sql.starts_with(NO_TRANSACTION);
+        Migration::new(step.version, step.about.into(), MigrationType::Simple, sql, alone)
     });
     let mut migrator = Migrator::with_migrations(steps.collect());
     // The lock is ours, and newer steps are none of our business.

@@ -133,7 +133,6 @@ impl Report {
     /// `/kpis` (E30, E36).
     pub fn kpis(&self) -> Value {
         let mut kpis = self.requests.kpis();
-        kpis.uptime = 100.0;
         kpis.business_metrics =
             (self.kpis)().into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect();
         serde_json::to_value(kpis).unwrap_or_default()

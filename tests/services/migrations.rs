@@ -68,6 +68,23 @@ async fn ten_at_once_apply_each_step_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_built_beside_requests_however_many_begin() {
+    let platform = Platform::new();
+    let service = platform.start().await;
+    let options: sqlx::postgres::PgConnectOptions = platform.postgres.url().parse().unwrap();
+    let index = "-- no-transaction\nCREATE INDEX CONCURRENTLY idx_users_role ON users (role)";
+    let steps = [SERVICES[0].migrations, &[step(9, index)]].concat();
+    let table = SERVICES[0].migration_table;
+    let begun = (0..10).map(|_| migrations::migrate(&options, table, &steps));
+    let (applied, _) = tokio::join!(futures::future::join_all(begun), service.somebody());
+    for outcome in applied {
+        outcome.unwrap();
+    }
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_users_role'::regclass";
+    assert_eq!(platform.postgres.answer(valid), "t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_waits_for_its_schema_and_starts_on_a_newer_one() {
     let platform = Platform::bare(None);
     platform.postgres.wait();

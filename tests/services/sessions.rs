@@ -98,6 +98,14 @@ async fn a_new_password_ends_every_session_and_the_old_one_is_needed() {
     service.get(&ada.path()).by(&ada).send().await.refuses(401, "Invalid token");
     log_in(&service, &ada.email, PASSWORD).await.refuses(401, "invalid credentials");
     log_in(&service, &ada.email, new).await.expect(201);
+    // The access token of a stolen session is no way to guess the password.
+    let bob = service.somebody().await;
+    let guess = json!({ "currentPassword": "a-wrong-password", "newPassword": new });
+    let guess = || service.put(&format!("{}/password", bob.path()), guess.clone()).by(&bob).send();
+    for _ in 0..10 {
+        guess().await.refuses(403, "currentPassword is wrong");
+    }
+    guess().await.refuses(429, "Too many wrong passwords: try again later");
     change(json!({ "newPassword": PASSWORD }), &admin).await.expect(204);
     log_in(&service, &ada.email, PASSWORD).await.expect(201);
 }

@@ -104,6 +104,16 @@ impl Store {
         self.database.run("upsert", "login_attempts", write).await
     }
 
+    /// Forget the failures of an account.
+    pub async fn forget_logins(&self, email: &str) -> Result<(), Error> {
+        let account = account(email);
+        let write = || async {
+            sqlx::query(sql::FORGET_LOGINS).bind(&account).execute(self.database.pool()).await?;
+            Ok(())
+        };
+        self.database.run("delete", "login_attempts", write).await
+    }
+
     /// Id, password's hash, status and role of whom an address is of.
     pub async fn credentials(&self, email: &str) -> Result<Option<(Uuid, String, String, String)>, Error> {
         let read = || async {

@@ -108,6 +108,7 @@ pub async fn change_password(
             }
             let given = change.current_password.unwrap_or_default();
             permit(users.passwords.verify(given, Some(before.clone())).await?, "currentPassword is wrong")?;
+            users.store.forget_logins(&key).await.map_err(failed)?;
         }
         let hash = users.passwords.hash(change.new_password).await?;
         let actor = caller.as_actor(correlation.as_str());
