@@ -3,6 +3,7 @@
 //! They need Debian's `postgresql` and `redis-server`, and fail where these are missing: `make stores`.
 
 mod accounts;
+mod beside_a_sidecar;
 mod contract;
 mod faults;
 mod generated;

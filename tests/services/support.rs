@@ -78,7 +78,7 @@ impl Platform {
             child: Some(child.unwrap()),
             log,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            _folder: folder,
+            _folder: Some(folder),
         };
         running.address = running.until_it_listens().await;
         running
@@ -91,7 +91,7 @@ pub struct Running {
     child: Option<Child>,
     log: PathBuf,
     client: Client<HttpConnector, Full<Bytes>>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Drop for Running {
@@ -117,6 +117,13 @@ impl Running {
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}\n{log}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The same by another port, which is somebody else's who stands in front.
+    pub fn at(&self, port: u16) -> Running {
+        let (log, client) = (self.log.clone(), self.client.clone());
+        let address = SocketAddr::new(self.address.ip(), port);
+        Running { address, child: None, log, client, _folder: None }
     }
 
     /// Everything it has logged.

@@ -31,7 +31,7 @@ enum Listed {
 
 /// List users
 ///
-/// For moderators and admins. By pages, or, with `cursor`, part after part: that stays quick however long the list is.
+/// For moderators and admins. By pages, or, with a cursor, part after part: that stays quick however long the list is.
 #[utoipa::path(
     get, path = "/api/v1/users", tag = "users",
     security(("bearer" = [])),
