@@ -282,7 +282,8 @@ impl Reading<'_> {
         }
         let mut secrets = Vec::new();
         for name in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
-            let Some(secret) = self.text(name) else { continue };
+            // As it is: whoever else verifies has the same bytes, with the line break at their end if there is one.
+            let Some(secret) = (self.lookup)(name).filter(|secret| !secret.is_empty()) else { continue };
             if secret.chars().count() < least {
                 self.problem(format!(
                     "{name} has {} characters, and in {} it has at least {least}: make one with `openssl rand -base64 48`",
@@ -319,6 +320,13 @@ mod tests {
         assert_eq!(read.bcrypt_rounds, 12);
         assert_eq!(read.shutdown.as_secs(), 30);
         assert_eq!(read.pool, Pool { most: 5, kept: 2, lifetime: Duration::from_secs(3600), idle: None });
+    }
+
+    #[test]
+    fn a_secret_is_used_as_it_is() {
+        let read =
+            read(&[DATABASE_URL, ("JWT_SECRET", "one\n"), ("JWT_SECRET_PREVIOUS", " two")]).ok().unwrap();
+        assert_eq!(read.jwt_secrets, ["one\n", " two"]);
     }
 
     #[test]

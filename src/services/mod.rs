@@ -50,7 +50,7 @@ pub struct Service {
     pub about: &'static str,
     /// Its schema, step by step.
     pub migrations: &'static [Step],
-    /// Where the tables of its migrations are recorded.
+    /// Where is recorded which of them are applied.
     pub migration_table: &'static str,
     /// Puts it together.
     pub start: fn(&Parts) -> Result<Running, String>,

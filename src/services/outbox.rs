@@ -24,6 +24,8 @@ const KEPT: usize = 100_000;
 const LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 1))";
 const INSERT: &str =
     "INSERT INTO outbox_events (kind, subject, correlation_id, payload) VALUES ($1, $2, $3, $4)";
+const INSERT_MANY: &str = "INSERT INTO outbox_events (kind, subject, correlation_id, payload) \
+    SELECT $1, subject, $3, $4 FROM unnest($2::uuid[]) AS many (subject)";
 const OLDEST: &str = "SELECT id, kind, subject, correlation_id, payload::text, \
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') \
     FROM outbox_events ORDER BY position LIMIT $1";
@@ -31,7 +33,7 @@ const COUNT: &str = "SELECT count(*) FROM outbox_events";
 const DELETE: &str = "DELETE FROM outbox_events WHERE id = ANY($1)";
 
 /// Every statement, to be held against a real database.
-pub const STATEMENTS: [&str; 5] = [LOCK, INSERT, OLDEST, COUNT, DELETE];
+pub const STATEMENTS: [&str; 6] = [LOCK, INSERT, INSERT_MANY, OLDEST, COUNT, DELETE];
 
 /// Events on their way. Share it in an `Arc`.
 pub struct Outbox {
@@ -74,6 +76,21 @@ impl Outbox {
                 .bind(&event.payload)
                 .execute(connection)
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Write one event of many entities.
+    pub async fn write_many(
+        &self,
+        connection: &mut PgConnection,
+        (kind, subjects): (&'static str, &[Uuid]),
+        correlation_id: &str,
+        payload: &Value,
+    ) -> Result<(), sqlx::Error> {
+        if self.cache.is_there() {
+            let query = sqlx::query(INSERT_MANY).bind(kind).bind(subjects).bind(correlation_id).bind(payload);
+            query.execute(connection).await?;
         }
         Ok(())
     }

@@ -195,6 +195,16 @@ async fn many_are_suspended_at_once_and_what_is_no_user_is_passed_over() {
         statistics,
         json!({ "total": 3, "byStatus": { "active": 1, "inactive": 0, "suspended": 2 }, "recentSignups": 3 })
     );
+    let recorded =
+        "SELECT string_agg(changes::text, ';') FROM user_changes WHERE action = 'user.status_changed'";
+    let once = r#"{"status": ["active", "suspended"]}"#;
+    assert_eq!(platform.postgres.answer(recorded), format!("{once};{once}"));
+    platform.postgres.sql("INSERT INTO users (id, email, username, password) SELECT md5(n::text)::uuid, n || '@many.example', 'many' || n, '' FROM generate_series(1, 1000) n");
+    let all = platform.postgres.answer("SELECT id FROM users WHERE username LIKE 'many%'");
+    let body = json!({ "ids": all.lines().collect::<Vec<_>>(), "status": "inactive" });
+    let begun = std::time::Instant::now();
+    assert_eq!(service.post(path, body).by(&admin).send().await.expect(200)["modifiedCount"], 1000);
+    assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
     let many: Vec<String> = (0..1001).map(|number| number.to_string()).collect();
     for ids in [json!([]), json!(many)] {
         let body = json!({ "ids": ids, "status": "active" });

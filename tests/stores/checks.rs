@@ -121,9 +121,7 @@ async fn postgres_is_spoken_to_over_tls_as_its_url_says() {
     }
     check("Postgres", &format!("{url}?sslmode=verify-full"), None, None).until_fails("certificate").await;
     let plain = Server::postgres(false);
-    check("Postgres", &format!("{}?sslmode=require", postgres_url(&plain)), None, None)
-        .until_fails("TLS")
-        .await;
+    check("Postgres", &format!("{}?sslmode=require", plain.url()), None, None).until_fails("TLS").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,11 +135,11 @@ async fn redis_is_spoken_to_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_told_without_the_password() {
     let (postgres, redis) = (Server::postgres(false), Server::redis(false));
-    let url = postgres_url(&postgres).replace("hush", "hush-hush");
+    let url = postgres.url().replace("hush", "hush-hush");
     check("Postgres", &url, None, None).until_fails("password authentication failed").await;
-    let url = redis_url(&redis).replace("hush", "hush-hush");
+    let url = redis.url().replace("hush", "hush-hush");
     check("Redis", &url, None, None).until_fails("Password authentication failed").await;
-    let url = redis_url(&redis).replace(":hush@", "");
+    let url = redis.url().replace(":hush@", "");
     check("Redis", &url, None, None).until_fails("NOAUTH").await;
 }
 

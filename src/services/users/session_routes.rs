@@ -59,7 +59,8 @@ async fn log_in(
 async fn begin(users: &Users, correlation_id: &str, login: Login) -> Result<Response, Failure> {
     let failed = |error| Failure::of_database(FAILED, error);
     let Login { email, password } = login;
-    let is_text = |text: &str, most: usize| (1..=most).contains(&text.chars().count()) && !text.contains('\0');
+    let is_text =
+        |text: &str, most: usize| (1..=most).contains(&text.chars().count()) && !text.contains('\0');
     if !is_text(&email, 255) || !is_text(&password, PASSWORD_BYTES) || password.len() > PASSWORD_BYTES {
         return Err(Failure::invalid(INVALID));
     }

@@ -150,6 +150,10 @@ pub(super) const COUNT_LOGIN: &str = "INSERT INTO login_attempts AS a (account, 
 pub(super) const FORGET_LOGINS: &str = "DELETE FROM login_attempts WHERE account = $1";
 pub(super) const INSERT_CHANGE: &str = "INSERT INTO user_changes (user_id, actor_id, action, changes, correlation_id) \
     VALUES ($1, $2, $3, $4, $5)";
+/// The same of many whose status changed: from which to which.
+pub(super) const INSERT_CHANGES: &str = "INSERT INTO user_changes (user_id, actor_id, action, changes, correlation_id) \
+    SELECT id, $2, $3, jsonb_build_object('status', jsonb_build_array(before, $6::text)), $4 \
+    FROM unnest($1::uuid[], $5::text[]) AS many (id, before)";
 /// Users who logged in or stayed logged in within a quarter of an hour: what an access token lives.
 pub(super) const ACTIVE_USERS: &str = "SELECT count(DISTINCT user_id) FROM user_sessions \
     WHERE updated_at > now() - interval '15 minutes' AND revoked_at IS NULL";
@@ -192,6 +196,7 @@ pub fn all() -> Vec<String> {
         COUNT_LOGIN,
         FORGET_LOGINS,
         INSERT_CHANGE,
+        INSERT_CHANGES,
         ACTIVE_USERS,
         SWEEP_SESSIONS,
         SWEEP_LOGINS,

@@ -114,9 +114,19 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preferences {
-    #[schema(min_length = 1, max_length = 35, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$", example = "en")]
+    #[schema(
+        min_length = 1,
+        max_length = 35,
+        pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+        example = "en"
+    )]
     pub language: String,
-    #[schema(min_length = 1, max_length = 64, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$", example = "UTC")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+        example = "UTC"
+    )]
     pub timezone: String,
     pub notifications: bool,
 }
