@@ -31,7 +31,7 @@ unit: ## tests that need no cluster
 	cargo test --locked
 
 .PHONY: stores
-stores: ## the sidecar's checks on real servers of PostgreSQL and Redis
+stores: ## the sidecar's checks and the domain services on real servers of PostgreSQL and Redis
 	e2e/stores
 
 .PHONY: alerts
@@ -97,6 +97,7 @@ test: ## everything: lint, unit, and e2e on a cluster of its own
 soak: cluster-up image images ## the long variants of the tests; their outcome belongs into the docs
 	e2e/install
 	VISIOBOOK_FUZZ_SECONDS=600 $(MAKE) fuzz
+	VISIOBOOK_REQUESTS=10000 $(MAKE) stores
 	VISIOBOOK_SOAK=1 e2e/run $(FILTER)
 
 .PHONY: bench

@@ -10,7 +10,7 @@
 //! | | manifest, convert | words, check; convert uses plan and manifest too | the same |
 //! | hands | apply, telemetry, handover, doctor | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
-//! | data plane | sidecar, conformance | contract, telemetry (sidecar) | kube, api, check, plan |
+//! | data plane | sidecar, services, conformance | contract, telemetry (sidecar), parts of the sidecar (services) | kube, api, check, plan |
 //! | doors | cli, main | everything | logic |
 //!
 //! No room imports upwards, and none in a circle: `tests/all/rooms.rs` reads the imports against this table.
@@ -29,6 +29,7 @@ pub mod manifest;
 pub mod operator;
 pub mod plan;
 pub mod rollout;
+pub mod services;
 pub mod sidecar;
 pub mod status;
 pub mod telemetry;

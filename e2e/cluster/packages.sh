@@ -16,5 +16,21 @@ install_stores() {
   local missing=()
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   command -v redis-server >/dev/null || missing+=(redis-server)
+  # What the pages on services use.
+  command -v curl >/dev/null || missing+=(curl)
+  command -v jq >/dev/null || missing+=(jq)
   RUNLEVEL=1 install_debian "${missing[@]}"
+}
+
+# Prints the path of schemathesis, of one version and outside of the checkout.
+install_schemathesis() { # VERSION
+  local folder=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}/tools/schemathesis-$1
+  if [ ! -x "$folder/bin/schemathesis" ]; then
+    { python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv; } >&2
+    say "installing schemathesis $1" >&2
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$1" >&2 || { rm -rf "$folder"; return 1; }
+  fi
+  echo "$folder/bin/schemathesis"
 }

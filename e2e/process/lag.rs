@@ -76,7 +76,8 @@ async fn t22_a_watch_that_lags_doubles_nothing_and_storms_nobody() {
     // Created, a new template, two or three sizes: each written once.
     let generation = deployment["metadata"]["generation"].as_i64().unwrap_or_default();
     assert!((4..=5).contains(&generation), "generation {generation}");
-    few(&proxy.writes(mark), 12, "a scale");
+    // Three sizes, and what waiting for the watch tried in vain meanwhile.
+    few(&proxy.writes(mark), 16, "a scale");
 
     let mark = proxy.mark();
     site.children(Kind::Deployment).delete("delayed-blue", &Default::default()).await.expect("deleted");

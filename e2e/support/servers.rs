@@ -129,20 +129,32 @@ impl Server {
 
     /// Run SQL in its database.
     pub fn sql(&self, sql: &str) {
+        self.answer(sql);
+    }
+
+    /// Wait until it takes connections.
+    #[allow(dead_code)] // Of the suites that share this file, one needs it.
+    pub fn wait(&self) {
+        self.answer("SELECT 1");
+    }
+
+    /// What its database answers, a row a line and its fields between bars.
+    pub fn answer(&self, sql: &str) -> String {
         let mut psql = Command::new(postgres_folder().join("psql"));
         psql.env("PGPASSWORD", "hush")
             .arg("-h")
             .arg(self.host.to_string())
-            .args(["-U", "books", "-d", "postgres", "-c", sql]);
+            .args(["-U", "books", "-d", "postgres", "-q", "-A", "-t", "-c", sql]);
         // The port is there before the database is.
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let ran = psql.arg("-p").arg(self.port.to_string()).output().unwrap();
             if ran.status.success() {
-                return;
+                return String::from_utf8_lossy(&ran.stdout).trim_end().to_owned();
             }
             let told = String::from_utf8_lossy(&ran.stderr).into_owned();
-            assert!(told.contains("starting up") && Instant::now() < deadline, "{told}");
+            let starts = told.contains("starting up") || told.contains("not yet accepting");
+            assert!(starts && Instant::now() < deadline, "{told}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

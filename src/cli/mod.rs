@@ -16,6 +16,7 @@ pub mod policy;
 mod reference;
 mod render;
 mod rollout;
+mod service;
 pub mod sidecar;
 mod validate;
 
@@ -39,6 +40,8 @@ enum Command {
     Operator(Box<operator::Args>),
     /// Run the sidecar of an application.
     Sidecar(sidecar::Args),
+    /// Run a domain service, or bring its database up.
+    Service(service::Args),
     /// Hold a running service against the runtime contract.
     Conformance(Box<conformance::Args>),
     /// Print the CRDs, or write them into a folder.
@@ -100,6 +103,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             sidecar::shrink();
             sidecar::run(args)
         }
+        Command::Service(args) => service::run(&args),
         Command::Conformance(args) => conformance::run(*args),
         Command::Crd(args) => crd::run(&args),
         Command::Policy(args) => policy::run(&args),

@@ -63,9 +63,11 @@ fn expected() -> Vec<String> {
         numbered("E", 50..=60),
         numbered("E", 70..=76),
         numbered("E", 78..=79),
+        numbered("F", 1..=9),
+        [2, 3, 6, 7, 9, 14, 18, 19, 20, 21, 26, 29, 30].map(|number| format!("DL{number:02}")).to_vec(),
         numbered("H", 1..=12),
         numbered("X", 1..=61),
-        [1, 2, 3, 9, 10, 11, 12, 13, 14, 18, 24, 25, 26, 27, 31, 33, 34, 35, 36]
+        [1, 2, 3, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 23, 24, 25, 26, 27, 31, 32, 33, 34, 35, 36]
             .map(|number| format!("G{number:02}"))
             .to_vec(),
         numbered("L", 1..=9),

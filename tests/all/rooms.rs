@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("doctor", &["contract", "api", "apply"]),
     ("telemetry", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("sidecar", &["contract", "telemetry"]),
+    ("services", &["contract", "sidecar"]),
     ("conformance", &["contract"]),
     ("operator", &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry"]),
     (
@@ -39,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "doctor",
             "telemetry",
             "sidecar",
+            "services",
             "conformance",
             "operator",
         ],

@@ -1,0 +1,276 @@
+//! A service's database: connections (DL14), what is worth another try (DL26), how long it took (E05).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Postgres, Transaction};
+
+use super::configuration::Configuration;
+use super::measures::Measures;
+
+/// Tries of one piece of work (DL26).
+const TRIES: u32 = 3;
+/// What is waited before the second try, and twice that before the third (DL26).
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a request waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// How long one try may take: a frozen server must not hold requests for ever (H12).
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is asked whether it still leads to the primary.
+const DOUBTFUL: Duration = Duration::from_secs(1);
+/// Seconds of waiting for connections, in one such time, that deserve a warning (E19).
+const NOTICED: f64 = 1.0;
+/// Between two looks at the pool (E19).
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Why work with the database came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused, or cannot be reached; nothing was changed.
+    #[error("{0}")]
+    Sql(#[from] sqlx::Error),
+    /// The connection broke while a change was being confirmed: it may have happened.
+    #[error("the outcome is unknown: {0}")]
+    Commit(sqlx::Error),
+    /// No answer in time.
+    #[error("no answer within {} s", PATIENCE.as_secs())]
+    Silent,
+}
+
+impl Error {
+    /// The index that a row would have been in twice (DL06).
+    pub fn duplicate(&self) -> Option<&str> {
+        match self {
+            Error::Sql(sqlx::Error::Database(error)) if error.is_unique_violation() => error.constraint(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same work may succeed a moment later, and has certainly not been done (DL26).
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Sql(error) => is_transient(error),
+            // Answered by the server: rolled back for certain.
+            Error::Commit(sqlx::Error::Database(error)) => is_conflict(error.code().as_deref()),
+            Error::Commit(_) | Error::Silent => false,
+        }
+    }
+
+    /// Whether the database is at fault rather than the request.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Error::Sql(sqlx::Error::Database(error)) => is_of_the_server(error.code().as_deref()),
+            Error::Sql(error) => is_broken(error),
+            Error::Commit(_) | Error::Silent => true,
+        }
+    }
+
+    /// The type of it, for metrics (E06).
+    fn kind(&self) -> &'static str {
+        match self {
+            Error::Sql(sqlx::Error::Database(error)) if error.is_unique_violation() => "UniqueViolation",
+            Error::Sql(sqlx::Error::Database(error)) if is_conflict(error.code().as_deref()) => "Conflict",
+            Error::Sql(sqlx::Error::Database(_)) => "Database",
+            Error::Sql(sqlx::Error::PoolTimedOut) => "PoolTimedOut",
+            Error::Sql(_) => "Connection",
+            Error::Commit(_) => "Commit",
+            Error::Silent => "Timeout",
+        }
+    }
+}
+
+/// Two transactions that were in each other's way.
+fn is_conflict(code: Option<&str>) -> bool {
+    matches!(code, Some("40001" | "40P01" | "55P03"))
+}
+
+/// Starting, stopping, out of connections or space, a standby: nothing that a request did.
+fn is_of_the_server(code: Option<&str>) -> bool {
+    let Some(code) = code else { return false };
+    matches!(code, "25006" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "28000" | "28P01" | "3D000")
+        || ["53", "08", "58", "XX"].iter().any(|class| code.starts_with(class))
+        || is_conflict(Some(code))
+}
+
+fn is_broken(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_)
+    )
+}
+
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        // A full pool is no reason to ask for more.
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => false,
+        sqlx::Error::Database(error) => {
+            let code = error.code();
+            is_conflict(code.as_deref())
+                || matches!(code.as_deref(), Some("25006" | "57P01" | "57P02" | "57P03" | "53300"))
+        }
+        error => is_broken(error),
+    }
+}
+
+/// The database of a service.
+pub struct Database {
+    pool: PgPool,
+    measures: Arc<Measures>,
+}
+
+impl Database {
+    /// A database that is connected to once it is needed: a service starts without it, and says so.
+    pub fn new(configuration: &Configuration, measures: Arc<Measures>) -> Database {
+        let limits = &configuration.pool;
+        let options = configuration.database.client.clone();
+        let options = options.application_name(&configuration.service).options([
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(limits.most)
+            .min_connections(0)
+            .max_lifetime(limits.lifetime)
+            .idle_timeout(limits.idle)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, seen| {
+                Box::pin(async move {
+                    // One that is in use is known to work; another may lead to a server that is no primary any more.
+                    Ok(seen.idle_for < DOUBTFUL || is_primary(connection).await)
+                })
+            })
+            .connect_lazy_with(options);
+        measures.connections_most.set(i64::from(limits.most));
+        Database { pool, measures }
+    }
+
+    /// A transaction. Dropped, it is as if it had never been.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let waits = Instant::now();
+        let connection = self.pool.begin().await;
+        self.measures.connections_waited.add(waits.elapsed().as_secs_f64());
+        Ok(connection?)
+    }
+
+    /// The pool, for one statement by itself.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Do `work`, again where another try is worth it. It must not do anything twice that it committed: what
+    /// [`commit`] says is never tried again unless it is known to have failed.
+    pub async fn run<T, F, W>(&self, operation: &str, table: &str, work: W) -> Result<T, Error>
+    where
+        W: Fn() -> F,
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let begun = Instant::now();
+            let outcome = tokio::time::timeout(PATIENCE, work()).await.unwrap_or(Err(Error::Silent));
+            let kind = outcome.as_ref().err().map(Error::kind);
+            self.measures.record_query(operation, table, begun.elapsed(), kind);
+            match outcome {
+                Err(error) if error.is_transient() && tried < TRIES => {
+                    tracing::warn!(operation, table, %error, tried, "Database operation is tried again");
+                    tokio::time::sleep(PAUSE * tried).await;
+                }
+                Err(error) if error.duplicate().is_none() => {
+                    // D22. What it says goes to the log alone.
+                    tracing::error!(operation, context = table, %error, kind, "Database operation failed: {operation}");
+                    return Err(error);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Look at the pool for ever (E04, E19).
+    pub async fn watch(&self) {
+        let mut shown = Instant::now();
+        let mut waited = 0.0;
+        loop {
+            let open = self.pool.size();
+            let idle = self.pool.num_idle();
+            let in_use = i64::from(open) - idle as i64;
+            self.measures.connections_open.set(i64::from(open));
+            self.measures.connections_active.set(in_use.max(0));
+            if shown.elapsed() >= LOOK {
+                let wait_seconds = self.measures.connections_waited.get() - waited;
+                waited += wait_seconds;
+                shown = Instant::now();
+                match wait_seconds > NOTICED {
+                    true => {
+                        tracing::warn!(open_connections = open, in_use, idle, wait_seconds, "Database pool")
+                    }
+                    false => {
+                        tracing::debug!(open_connections = open, in_use, idle, wait_seconds, "Database pool")
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Close every connection, after the last request.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Confirm a transaction. An error of the connection leaves its outcome unknown.
+pub async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), Error> {
+    transaction.commit().await.map_err(Error::Commit)
+}
+
+async fn is_primary(connection: &mut PgConnection) -> bool {
+    let asked = sqlx::query_scalar::<_, bool>("SELECT NOT pg_is_in_recovery()").fetch_one(&mut *connection);
+    let is_primary = matches!(tokio::time::timeout(Duration::from_secs(1), asked).await, Ok(Ok(true)));
+    is_primary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_is_tried_again() {
+        let broken = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(Error::Sql(broken()).is_transient());
+        assert!(!Error::Commit(broken()).is_transient(), "it may have been done");
+        assert!(!Error::Silent.is_transient(), "it may still be done");
+        assert!(!Error::Sql(sqlx::Error::PoolTimedOut).is_transient(), "more requests help nobody");
+        assert!(!Error::Sql(sqlx::Error::RowNotFound).is_transient());
+        for outage in [Error::Sql(broken()), Error::Commit(broken()), Error::Silent] {
+            assert!(outage.is_outage(), "{outage}");
+        }
+        assert!(!Error::Sql(sqlx::Error::RowNotFound).is_outage());
+    }
+
+    #[test]
+    fn codes_are_told_apart() {
+        for (code, conflict, server) in [
+            ("40001", true, true),
+            ("40P01", true, true),
+            ("53300", false, true),
+            ("53100", false, true),
+            ("57P01", false, true),
+            ("25006", false, true),
+            ("23505", false, false),
+            ("22021", false, false),
+            ("42P01", false, false),
+        ] {
+            assert_eq!(is_conflict(Some(code)), conflict, "{code}");
+            assert_eq!(is_of_the_server(Some(code)), server, "{code}");
+        }
+    }
+}

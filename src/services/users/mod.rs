@@ -1,0 +1,173 @@
+//! Users: who they are, what they may, and that they are logged in (F01-F07).
+
+mod kpis;
+mod password;
+mod routes;
+mod session_routes;
+mod sessions;
+pub mod statements;
+mod store;
+mod types;
+mod validation;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use http::HeaderMap;
+use uuid::Uuid;
+
+use super::cache::Cache;
+use super::database;
+use super::failure::Failure;
+use super::measures::Measures;
+use super::migrations::Step;
+use super::outbox::Outbox;
+use super::tokens::Tokens;
+use super::{Parts, Running, Service};
+use crate::sidecar::auth::INVALID;
+use kpis::Kpis;
+use password::Passwords;
+use sessions::Caller;
+use store::{Actor, Store};
+use types::Role;
+
+/// The service of users.
+pub const SERVICE: Service = Service {
+    name: "users",
+    about: "Users: registration, sessions, profiles, rights.",
+    migrations: &[Step {
+        version: 1,
+        about: "users, profiles, sessions, changes, events",
+        sql: include_str!("migrations/0001_users.sql"),
+    }],
+    migration_table: "_users_migrations",
+    start,
+};
+
+/// Between two looks for what has ended.
+const SWEEP: Duration = Duration::from_secs(600);
+/// Between two counts of active users.
+const COUNT: Duration = Duration::from_secs(30);
+
+/// The service, put together.
+pub struct Users {
+    store: Store,
+    tokens: Tokens,
+    passwords: Passwords,
+    kpis: Kpis,
+    measures: Arc<Measures>,
+    /// Failed logins of an account in a quarter of an hour; 0: any number.
+    login_attempts: u32,
+}
+
+fn start(parts: &Parts) -> Result<Running, String> {
+    let told = |error: prometheus::Error| error.to_string();
+    let configuration = &parts.configuration;
+    let cache = Arc::new(Cache::new(configuration.redis.as_ref(), parts.measures.registry())?);
+    let outbox = Arc::new(Outbox::new(&configuration.service, cache.clone(), &parts.measures).map_err(told)?);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let users = Arc::new(Users {
+        store: Store::new(parts.database.clone(), outbox.clone(), cache),
+        tokens: Tokens::new(&configuration.jwt_secrets),
+        passwords: Passwords::new(configuration.bcrypt_rounds, cores)?,
+        kpis: Kpis::new(parts.measures.registry()).map_err(told)?,
+        measures: parts.measures.clone(),
+        login_attempts: configuration.login_attempts,
+    });
+    let (of_kpis, of_background, database) = (users.clone(), users.clone(), parts.database.clone());
+    Ok(Running {
+        routes: routes::routes().merge(session_routes::routes()).with_state(users),
+        background: async move {
+            tokio::join!(outbox.run(&database), of_background.count(), of_background.sweep());
+        }
+        .boxed(),
+        kpis: Box::new(move || of_kpis.kpis.values()),
+    })
+}
+
+impl Users {
+    /// Who calls, and the version of the user that the request is `about`; else 401.
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        about: Option<Uuid>,
+    ) -> Result<(Caller, Option<i32>), Failure> {
+        let claims = self.tokens.verify(headers)?;
+        let about = about.unwrap_or(claims.user_id);
+        let admitted = self.store.admit(claims.user_id, claims.sid, Some(about)).await;
+        admitted
+            .map_err(|error| Failure::of_database("Failed to check the session", error))?
+            .ok_or_else(|| Failure::unauthorized(INVALID))
+    }
+
+    /// A piece of business, counted and timed (E07, E08).
+    async fn measure<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let begun = Instant::now();
+        let outcome = work.await;
+        self.measures.record_operation(operation, begun.elapsed(), outcome.is_ok());
+        outcome
+    }
+
+    async fn count(&self) {
+        loop {
+            if let Ok(active) = self.store.active_users().await {
+                self.kpis.set_active(active);
+            }
+            tokio::time::sleep(COUNT).await;
+        }
+    }
+
+    async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            // What is left is found the next time.
+            let _ = self.store.sweep().await;
+        }
+    }
+}
+
+impl Caller {
+    /// Whether it may see everybody.
+    fn sees_all(&self) -> bool {
+        matches!(self.role, Role::Moderator | Role::Admin)
+    }
+
+    /// Whether it may change everybody.
+    fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+
+    fn as_actor(&self, correlation_id: &str) -> Actor {
+        Actor { id: Some(self.id), correlation_id: correlation_id.to_owned() }
+    }
+}
+
+/// Make the user of an address an admin, a moderator or a user again: how the first admin comes to be.
+pub async fn grant(database: &database::Database, email: &str, role: &str) -> Result<bool, database::Error> {
+    let work = || async {
+        let mut transaction = database.begin().await?;
+        let id: Option<Uuid> = sqlx::query_scalar(statements::GRANT)
+            .bind(email)
+            .bind(role)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(id) = id {
+            sqlx::query(statements::INSERT_CHANGE)
+                .bind(id)
+                .bind(None::<Uuid>)
+                .bind("user.role_changed")
+                .bind(serde_json::json!({ "role": [null, role] }))
+                .bind("by hand")
+                .execute(&mut *transaction)
+                .await?;
+        }
+        database::commit(transaction).await?;
+        Ok(id.is_some())
+    };
+    database.run("update", "users", work).await
+}

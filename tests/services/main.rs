@@ -1,0 +1,19 @@
+//! The domain services as processes of their own, against real servers of PostgreSQL and Redis, with real outages.
+//!
+//! They need Debian's `postgresql` and `redis-server`, and fail where these are missing: `make stores`.
+
+mod accounts;
+mod beside_a_sidecar;
+mod contract;
+mod faults;
+mod generated;
+mod lists;
+mod migrations;
+mod pages;
+mod secrecy;
+// Each suite uses a part of it.
+#[allow(dead_code)]
+#[path = "../../e2e/support/servers.rs"]
+mod servers;
+mod sessions;
+mod support;

@@ -1,0 +1,39 @@
+//! The pages on services, whose commands run as they stand.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::support::{Platform, SECRET};
+
+/// The blocks of a page that are marked `sh`.
+fn commands(page: &str) -> String {
+    let mut commands = String::new();
+    let mut is_command = false;
+    for line in page.lines() {
+        match (is_command, line) {
+            (false, "```sh") => is_command = true,
+            (true, "```") => is_command = false,
+            (true, line) => commands.extend([line, "\n"]),
+            (false, _) => {}
+        }
+    }
+    commands
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_page_on_users_run_as_they_stand() {
+    let platform = Platform::new();
+    let service = platform.start().await;
+    let page = std::fs::read_to_string("docs/services/users.md").unwrap();
+    let commands = commands(&page);
+    assert!(commands.matches("curl").count() > 10, "{commands}");
+    let folder = Path::new(env!("CARGO_BIN_EXE_visiobook")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash");
+    shell.args(["-euo", "pipefail", "-c", &commands]).env("PATH", path).env("URL", service.url(""));
+    shell.env("DATABASE_URL", platform.postgres.url()).env("JWT_SECRET", SECRET);
+    let output = tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(told.contains("Wrote the first program.") && told.trim_end().ends_with("true"), "{told}");
+}
