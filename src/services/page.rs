@@ -59,10 +59,9 @@ impl<F: Copy + PartialEq> Wanted<F> {
     /// first where nothing is said; it is the one that cursors follow.
     pub fn read(query: &Query, fields: &[(&'static str, F)]) -> Result<Wanted<F>, Failure> {
         let Some(&(_, first)) = fields.first() else { return Err(refuse("sort", "cannot be given")) };
-        let limit = match query.number("limit")? {
-            Some(limit) => Some(limit),
-            None => query.number("size")?,
-        };
+        // Both are read, so that a wrong one is told beside a right one.
+        let (limit, size) = (query.number("limit")?, query.number("size")?);
+        let limit = limit.or(size);
         // D51: what is out of bounds is as if it had not been said.
         let limit = limit.filter(|limit| (1..=MOST).contains(limit)).unwrap_or(LIMIT);
         let (sort, direction) = match query.get("sort") {
@@ -182,7 +181,9 @@ mod tests {
             let wanted = read(query).unwrap();
             assert_eq!((wanted.start, wanted.limit), (Start::Page(page), limit), "{query}");
         }
-        assert!(read("page=one").is_err() && read("limit=1.5").is_err());
+        for wrong in ["page=one", "limit=1.5", "limit=8&size=null"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
