@@ -152,6 +152,8 @@ pub struct DeploymentFact {
     pub secrets_digest: Option<String>,
     /// What its pods carry since the last rotation.
     pub secrets_rotation: Option<String>,
+    /// When that was, in Unix seconds.
+    pub secrets_rotated: Option<i64>,
     /// Release that it was last made or changed for.
     pub attempt: Option<String>,
 }

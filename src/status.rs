@@ -74,10 +74,10 @@ impl Event {
 /// The status of a service that is kept.
 pub fn report(pass: &Pass<'_>, now: Timestamp) -> Report {
     let mut status = numbers(pass, conditions::kept(pass, now));
-    if pass.decision.rotation.rotates && pass.failure.is_none() {
-        // The API server keeps whole seconds.
-        status.secrets_rotated = Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
-    }
+    // A change that failed has replaced nothing yet. The other colour may tell of an earlier one.
+    let rotated = pass.decision.rotation.at.filter(|_| pass.failure.is_none());
+    let rotated = rotated.and_then(|at| Timestamp::from_second(at).ok()).map(Time);
+    status.secrets_rotated = status.secrets_rotated.max(rotated);
     let pressing = !conditions::same_words(&status.conditions, &pass.previous.conditions)
         || status.observed_generation != pass.previous.observed_generation
         || place(&status) != place(pass.previous);

@@ -142,11 +142,7 @@ pub async fn foresee(
     let mut decision = rollout::step(&verdict, &facts);
     if let Some(running) = facts.deployments.get(&decision.colour) {
         // Values of secrets are the operator's to compare.
-        decision.rotation = Rotation {
-            digest: running.secrets_digest.clone(),
-            mark: running.secrets_rotation.clone(),
-            rotates: false,
-        };
+        decision.rotation = Rotation::kept(running);
     }
     let last = service.status.as_ref().and_then(|status| status.last_replicas);
     let replicas = rollout::size(service.spec.replicas, last, &decision, &facts);

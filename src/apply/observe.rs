@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Cache, Error, Live, Secrets, content};
@@ -195,6 +196,8 @@ fn deployment(value: &Value) -> DeploymentFact {
             .into_iter()
             .filter_map(|path| annotation(path, names::SECRETS_ROTATION))
             .find(|mark| check::is_digest(mark)),
+        secrets_rotated: annotation("/metadata/annotations", names::SECRETS_ROTATED)
+            .and_then(|at| Some(at.parse::<Timestamp>().ok()?.as_second())),
         attempt: annotation("/metadata/annotations", names::ATTEMPT),
     }
 }

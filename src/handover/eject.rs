@@ -145,7 +145,7 @@ fn release(kind: Kind, child: &DynamicObject, deployment: &str) -> Value {
     let mut change = json!({ "metadata": {
         "ownerReferences": owners,
         "labels": { names::MANAGED_BY: null, names::REVISION: null },
-        "annotations": { names::SERVING: null, names::ADOPT: null, names::SECRETS_DIGEST: null, names::SECRETS_ROTATION: null },
+        "annotations": { names::SERVING: null, names::ADOPT: null, names::SECRETS_DIGEST: null, names::SECRETS_ROTATION: null, names::SECRETS_ROTATED: null },
     } });
     if kind == Kind::HorizontalPodAutoscaler {
         change["spec"] = json!({ "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment } });

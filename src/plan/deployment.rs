@@ -1,5 +1,6 @@
 //! Deployment: the pods of one colour.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Planned, Site, merge, selector};
@@ -31,6 +32,9 @@ pub(super) fn build(
         merge(&mut template, json!({ "metadata": { "annotations": { names::SECRETS_ROTATION: mark } } }));
         // Nothing else tells the mark, so there are two of it: whichever somebody edits is put back from the other.
         annotations.insert(names::SECRETS_ROTATION.into(), mark.as_str().into());
+    }
+    if let Some(at) = rotation.at.and_then(|at| Timestamp::from_second(at).ok()) {
+        annotations.insert(names::SECRETS_ROTATED.into(), at.to_string().into());
     }
     if let Some(attempt) = attempt(site, revision) {
         annotations.insert(names::ATTEMPT.into(), attempt.into());

@@ -5,7 +5,7 @@ use super::{Decision, Other, Reason, Rotation, Wanted, recall, rotation, want};
 use crate::api::names::Colour;
 use crate::api::{ReleaseState, RolloutStatus};
 use crate::check::{self, Refusal, Release, Serving, Valid};
-use crate::facts::{DeploymentFact, Facts};
+use crate::facts::Facts;
 
 /// Whether releases decide what runs: the strategy asks for them, or one has yet to be brought to its end.
 pub(super) fn is_concerned(
@@ -94,10 +94,10 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
     };
     let rotate = |colour: Colour, revision: Option<&Wanted>| {
         let running = facts.deployments.get(&colour);
-        let rotation = rotation::rotate(revision, running, &facts.secrets);
+        let rotation = rotation::rotate(revision, running, facts);
         // Pods that are replaced during the soak would look like pods that fail.
         match running.filter(|_| rotation.rotates && record.state == ReleaseState::Soaking) {
-            Some(running) => kept(running),
+            Some(running) => Rotation::kept(running),
             None => rotation,
         }
     };
@@ -138,14 +138,5 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         other,
         look: step.look,
         wake_at: step.wake_at,
-    }
-}
-
-/// What the pods carry already.
-fn kept(running: &DeploymentFact) -> Rotation {
-    Rotation {
-        digest: running.secrets_digest.clone(),
-        mark: running.secrets_rotation.clone(),
-        rotates: false,
     }
 }

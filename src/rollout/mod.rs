@@ -167,7 +167,7 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
         }
     };
     let lost = revision.is_none() && running.is_some();
-    let rotation = rotation::rotate(revision.as_ref(), running, &facts.secrets);
+    let rotation = rotation::rotate(revision.as_ref(), running, facts);
     let (reason, message) = match unreadable {
         // Told together, for the second shows once the first is corrected.
         Some(error) if matches!(reason, Reason::Refused | Reason::SecretsMissing) => {

@@ -94,6 +94,21 @@ fn a_rotated_secret_marks_the_pods_and_a_new_digest_key_does_not() {
     facts.secrets = secret("key1:two");
     let rotated = step(&verdict, &facts);
     assert!(rotated.rotation.rotates && rotated.rotation.mark.is_some());
+    assert_eq!(rotated.rotation.at, Some(facts.now));
+    let deployment = facts.deployments.get_mut(&Colour::Blue).unwrap();
+    let before = std::mem::replace(
+        deployment,
+        DeploymentFact {
+            secrets_digest: rotated.rotation.digest.clone(),
+            secrets_rotation: rotated.rotation.mark.clone(),
+            secrets_rotated: rotated.rotation.at,
+            ..deployment.clone()
+        },
+    );
+    facts.now += 60;
+    let later = step(&verdict, &facts).rotation;
+    assert!(!later.rotates && later.at == rotated.rotation.at, "the Deployment remembers when it was");
+    facts.deployments.insert(Colour::Blue, before);
     assert_eq!(rotated.reason, Reason::Stable, "a rotation is no new revision");
 
     let mut edited = facts.clone();

@@ -158,9 +158,9 @@ fn the_status_tells_when_a_secret_last_had_a_new_value() {
     let case =
         case(json!({ "secrets": { "A": { "name": "s", "key": "a" } } }), json!({ "type": "development" }));
     let (decision, facts) = decide(&case, |_| {});
-    let at = |rotates: bool, second: i64, previous: &visiobook::api::VisiobookServiceStatus| {
+    let at = |rotated: Option<i64>, previous: &visiobook::api::VisiobookServiceStatus| {
         let mut decision = decision.clone();
-        decision.rotation.rotates = rotates;
+        decision.rotation.at = rotated;
         let plan = visiobook::plan::build(&case.owner(), &decision, 1, &facts);
         let pass = Pass {
             name: "users",
@@ -175,11 +175,12 @@ fn the_status_tells_when_a_secret_last_had_a_new_value() {
             replicas: 1,
             previous,
         };
-        status::report(&pass, jiff::Timestamp::from_second(second).unwrap()).status
+        status::report(&pass, jiff::Timestamp::from_second(9).unwrap()).status
     };
-    let never = at(false, 1, &Default::default());
+    let never = at(None, &Default::default());
     assert_eq!(never.secrets_rotated, None);
-    let rotated = at(true, 2, &never);
+    let rotated = at(Some(2), &never);
     assert_eq!(rotated.secrets_rotated.as_ref().map(|time| time.0.as_second()), Some(2));
-    assert_eq!(at(false, 3, &rotated).secrets_rotated, rotated.secrets_rotated);
+    assert_eq!(at(None, &rotated).secrets_rotated, rotated.secrets_rotated);
+    assert_eq!(at(Some(1), &rotated).secrets_rotated, rotated.secrets_rotated, "the other colour's is older");
 }
