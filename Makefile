@@ -98,7 +98,7 @@ soak: cluster-up image images ## the long variants of the tests; their outcome b
 	e2e/install
 	VISIOBOOK_FUZZ_SECONDS=600 $(MAKE) fuzz
 	VISIOBOOK_REQUESTS=10000 $(MAKE) stores
-	VISIOBOOK_SOAK=1 e2e/run $(FILTER)
+	VISIOBOOK_SOAK=1 e2e/run $(FILTER) --include-ignored
 
 .PHONY: bench
 bench: cluster-up image ## measure the operator; figures go to target/bench.json

@@ -8,13 +8,14 @@ TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
 # No part of the cluster: built by the test that runs them.
-ON_DEMAND=(helm argocd prometheus cyclonus)
+ON_DEMAND=(helm argocd prometheus cyclonus traefik external-secrets)
 # Programs of the distribution that they work with.
 declare -A WITH=([argocd]='git redis-server')
 
 # What a first build costs on two cores.
 declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
-  [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [prometheus]='4 min' [cyclonus]='1 min')
+  [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [prometheus]='4 min' [cyclonus]='1 min'
+  [traefik]='6 min' [external-secrets]='6 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {
@@ -67,6 +68,13 @@ copy_data() { # FAMILY DESTINATION
       cp "$module/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" "$2/crds"
       module=$(module_folder github.com/prometheus-operator/prometheus-operator)
       cp "$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml "$2/crds" ;;
+    traefik)
+      module=$(go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)
+      cp -r "$module/config/crd/standard" "$2/crds" ;;
+    external-secrets)
+      module=$(go list -m -f '{{.Dir}}' github.com/external-secrets/external-secrets)
+      mkdir "$2/crds"
+      cp "$module/config/crds/bases/external-secrets.io_secretstores.yaml" "$2/crds" ;;
     argocd)
       module=$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)
       cp -r "$module/manifests/crds" "$2/crds"

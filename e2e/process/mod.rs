@@ -3,6 +3,8 @@
 mod answers;
 mod crash;
 mod definitions;
+mod external_secrets;
+mod from_outside;
 mod governance;
 mod growth;
 mod helm;

@@ -2,7 +2,6 @@
 //! their own, for one namespace of services. Its CRDs stay, as the next test needs them.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,6 +9,7 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::beside::free_port as port;
 use super::operator::signal;
 use super::{Site, eventually, kubectl, root, run, tools, try_kubectl};
 
@@ -256,9 +256,4 @@ pub fn health(folder: &Path, object: &Value) -> (String, String) {
         found.unwrap_or_else(|| panic!("no {word} in {printed}")).trim().to_string()
     };
     (line("STATUS:"), line("MESSAGE:"))
-}
-
-/// A port that nobody listens on.
-fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }

@@ -20,16 +20,22 @@ impl Clients {
     /// So many clients; each keeps its connection as long as the other side does, every fourth makes a new one for
     /// every request.
     pub fn start(address: SocketAddr, path: &str, count: usize) -> Clients {
+        Clients::to("service", address, path, count)
+    }
+
+    /// The same, of a host by its name.
+    pub fn to(host: &str, address: SocketAddr, path: &str, count: usize) -> Clients {
         let (stop, answered): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
         let tasks = (0..count).map(|number| {
-            let (stop, answered, path) = (stop.clone(), answered.clone(), path.to_string());
+            let (stop, answered) = (stop.clone(), answered.clone());
+            let (host, path) = (host.to_string(), path.to_string());
             tokio::spawn(async move {
                 let mut lost = Vec::new();
                 let keeps = number % 4 != 0;
                 let mut connection: Option<TcpStream> = None;
                 while !stop.load(Relaxed) {
                     let kept = connection.is_some();
-                    match ask(&mut connection, address, &path, keeps).await {
+                    match ask(&mut connection, address, (&host, &path), keeps).await {
                         Ok(()) => drop(answered.fetch_add(1, Relaxed)),
                         Err(error) => {
                             connection = None;
@@ -62,7 +68,7 @@ impl Clients {
 async fn ask(
     connection: &mut Option<TcpStream>,
     address: SocketAddr,
-    path: &str,
+    (host, path): (&str, &str),
     keeps: bool,
 ) -> Result<(), String> {
     let patience = Duration::from_secs(20);
@@ -72,7 +78,7 @@ async fn ask(
             None => TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?,
         };
         let close = if keeps { "" } else { "connection: close\r\n" };
-        let request = format!("GET {path} HTTP/1.1\r\nhost: service\r\n{close}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{close}\r\n");
         stream.write_all(request.as_bytes()).await.map_err(|error| format!("write: {error}"))?;
         let mut read = Vec::with_capacity(4096);
         let head = loop {

@@ -1,11 +1,12 @@
 //! A real Prometheus beside the cluster: it scrapes what ServiceMonitors ask for and evaluates what PrometheusRules hold.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::beside::free_port;
 use super::eventually;
 
 /// Runs until it is dropped.
@@ -97,10 +98,6 @@ impl Drop for Prometheus {
             let _ = child.wait();
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 fn write(folder: &TempDir, name: &str, content: &Value) -> String {
