@@ -9,8 +9,6 @@ export CARGO_TARGET_DIR ?= $(CACHE)/cargo/$(shell rustc -V | cut -d' ' -f2)
 IMAGE ?= ghcr.io/visiobook/visiobook:dev
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 CLUSTER_TOOL := e2e/cluster/cluster
-# For a recipe that talks to the cluster: KUBECONFIG, PATH and VISIOBOOK_*.
-IN_CLUSTER := eval "$$($(CLUSTER_TOOL) env)";
 SCRIPTS := $(shell grep -rlE '^\#!/usr/bin/env bash|^\# shellcheck shell' e2e)
 
 .PHONY: help
@@ -102,13 +100,7 @@ soak: cluster-up image images ## the long variants of the tests; their outcome b
 
 .PHONY: bench
 bench: cluster-up image ## measure the operator; figures go to target/bench.json
-	e2e/install
-	$(IN_CLUSTER) trap 'kubectl apply --server-side --force-conflicts -k config/policy >/dev/null; kubectl scale -n visiobook-system deployment/visiobook-operator --replicas=1' EXIT; \
-	kubectl delete -k config/policy --ignore-not-found >/dev/null; \
-	kubectl scale -n visiobook-system deployment/visiobook-operator --replicas=0; \
-	$(CLUSTER_TOOL) node add-simulated bench-start; \
-	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook cargo bench --locked --bench fleet; \
-	$(CLUSTER_TOOL) node remove bench-start
+	e2e/bench
 
 .PHONY: bench-sidecar
 bench-sidecar: binary ## measure the sidecar beside nginx, without a cluster

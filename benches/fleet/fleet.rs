@@ -21,8 +21,9 @@ const NAMESPACES: usize = 10;
 const NODES: usize = 4;
 /// Requests at the same time, as the operator's own concurrency.
 pub const CONCURRENCY: usize = 16;
-/// ServiceAccount, ConfigMap, ControllerRevision, Service, PodDisruptionBudget, Deployment, HorizontalPodAutoscaler.
-pub const CHILDREN: usize = 7;
+/// ServiceAccount, ConfigMap, ControllerRevision, Service, PodDisruptionBudget, NetworkPolicy, Deployment,
+/// HorizontalPodAutoscaler, Ingress, ServiceMonitor, PrometheusRule, dashboard.
+pub const CHILDREN: usize = 12;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 pub struct Fleet {
@@ -42,6 +43,7 @@ pub fn spec() -> Value {
         "env": { "A": "1" },
         "config": { "B": "2" },
         "autoscaling": { "enabled": true, "minReplicas": 1 },
+        "ingress": { "hosts": ["bench.visiobook.com"] },
         "pod": {
             "nodeSelector": { "type": "kwok" },
             "tolerations": [{ "key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule" }],

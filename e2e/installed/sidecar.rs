@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
-use crate::support::{Clients, Site, kubectl, soak};
+use crate::support::{Clients, Site, kubectl, run, soak};
 
 /// Where a Service is reached, by port.
 pub(super) async fn address(site: &Site, name: &str, port: u16) -> SocketAddr {
@@ -192,4 +192,57 @@ async fn a_sidecar_that_dies_comes_back_and_takes_no_application_with_it() {
     }
     drop(clients.stop().await);
     assert_eq!(restarts().1, 0, "the application went on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_gets_no_requests_and_is_watched_all_the_same() {
+    let site = Site::new("worker", json!({ "type": "development" })).await;
+    // Its image listens on a port, of which nobody is told.
+    site.apply("thumbnails", json!({ "image": crate::support::STANDIN, "service": { "enabled": false } }))
+        .await;
+    site.ready("thumbnails").await;
+    let service = site.child(Kind::Service, "thumbnails").await.expect("Service");
+    let ports: Vec<_> =
+        service["spec"]["ports"].as_array().expect("ports").iter().map(|port| &port["name"]).collect();
+    assert_eq!(ports, ["metrics"]);
+    let contract = address(&site, "thumbnails", 9090).await;
+    let client = Clients::start(contract, "/health", 1);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (answered, lost) = client.stop().await;
+    assert!(answered > 0 && lost.is_empty(), "{lost:?}");
+    let http = std::net::SocketAddr::new(contract.ip(), 80);
+    let refused = tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(http)).await;
+    assert!(!matches!(refused, Ok(Ok(_))), "nothing listens for requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_site_has_routes_of_its_own_and_the_headers_of_the_contract() {
+    let site = Site::new("site", json!({ "type": "development" })).await;
+    let spec =
+        json!({ "stack": "vue", "profile": "frontend", "image": "docker.io/visiobook/example-site:1.0.0" });
+    site.apply("web-user-portal", spec).await;
+    site.ready("web-user-portal").await;
+    let traffic = address(&site, "web-user-portal", 80).await;
+    for (path, status, wanted) in [
+        (
+            "/",
+            200,
+            vec!["content-type: text/html", "content-security-policy: default-src 'self'", "id=\"app\""],
+        ),
+        ("/projects/7/edit", 200, vec!["content-type: text/html", "x-frame-options: deny", "id=\"app\""]),
+        (
+            "/assets/app.js",
+            200,
+            vec!["content-type: text/javascript", "etag:", "cache-control: public", "location.pathname"],
+        ),
+        ("/assets/gone.js", 404, vec!["x-correlation-id:"]),
+    ] {
+        let url = format!("http://{traffic}{path}");
+        let answer =
+            run(Command::new("curl").args(["--silent", "--show-error", "--include", &url])).to_lowercase();
+        assert!(answer.starts_with(&format!("http/1.1 {status}")), "{path}: {answer}");
+        for part in wanted {
+            assert!(answer.contains(part), "{path} without {part}: {answer}");
+        }
+    }
 }

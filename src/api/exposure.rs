@@ -1,9 +1,45 @@
-//! The way in from outside of the cluster, as a team and its environment word it.
+//! How a service is reached, inside of the cluster and from outside, as a team and its environment word it.
 
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// How other pods reach the service.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.enabled) || self.enabled || (!has(self.type) && !has(self.port))")
+    .message("service.enabled: false makes a worker, which nobody sends requests: take service.type and service.port out"))]
+pub struct ServicePort {
+    /// Whether anybody sends it requests. Default: true. False makes a worker: it listens on no port, and its Service
+    /// leads to the metrics alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// ClusterIP (default), NodePort or LoadBalancer.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub type_: Option<ServiceType>,
+    /// Port of the Service. Default: 80. 9090 is the metrics port.
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = Rule::new("self != 9090").message("service.port 9090 is taken by the metrics port: choose another"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Annotations of the Service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Reach of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceType {
+    /// Inside the cluster.
+    #[default]
+    ClusterIP,
+    /// On a port of every node.
+    NodePort,
+    /// Through a load balancer of the cloud.
+    LoadBalancer,
+}
 
 /// How clients outside of the cluster reach a service.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

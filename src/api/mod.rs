@@ -22,7 +22,7 @@ pub use environment::{
     AutoscalingDefault, EnvironmentDefaults, EnvironmentLimits, EnvironmentType, GpuLimit, ImageRules,
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
-pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls};
+pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls, ServicePort, ServiceType};
 pub use governance::{
     Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
     VisiobookEnvironmentStatus,
@@ -33,8 +33,8 @@ pub use release::{EnvironmentRollout, Outcome, PastRelease, ReleaseState, Rollou
 pub use schema::crds;
 pub use secret_sources::{EnvironmentSecrets, RemoteKey, SecretKind, SecretSource, SecretStore, StoreKind};
 pub use service::{
-    Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, ServicePort, ServiceType,
-    Strategy, VisiobookService, VisiobookServiceSpec, WorkloadAccount,
+    Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, Strategy, VisiobookService,
+    VisiobookServiceSpec, WorkloadAccount,
 };
 pub use sidecar::{
     Auth, Breaker, Cors, Csrf, Dependency, EnvironmentRateLimit, EnvironmentSidecar, Errors, Migrations,

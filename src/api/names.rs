@@ -5,6 +5,9 @@ pub const MAX_NAME: usize = 40;
 /// Endings a service may not have, because its own children end in them.
 pub const RESERVED_ENDINGS: [&str; 3] = ["-blue", "-green", "-preview"];
 
+/// What the name of the ConfigMap with a service's dashboard ends in.
+pub const DASHBOARD: &str = "-dashboard";
+
 /// Field manager of everything but the selector of Services.
 pub const MANAGER: &str = "visiobook-operator";
 /// Field manager of the selector of Services, which the general apply never lists.

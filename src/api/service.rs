@@ -11,11 +11,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::exposure::Ingress;
+use super::exposure::{Ingress, ServicePort};
 use super::isolation::NetworkPolicy;
 use super::monitoring::Monitoring;
 use super::secret_sources::SecretSource;
-use super::sidecar::{Dependency, Sidecar};
+use super::sidecar::{Dependency, Sidecar, SidecarMode};
 use super::stack::{DomainService, Profile, Stack};
 use super::status::VisiobookServiceStatus;
 use super::workload::{Pod, Probes};
@@ -97,6 +97,12 @@ use super::workload::{Pod, Probes};
         .message("sidecar.csrf needs a key: add CSRF_SECRET to spec.secrets"),
     validation = Rule::new("!has(self.sidecar) || !has(self.sidecar.mode) || self.sidecar.mode != 'Off' || !has(self.probes) || !has(self.probes.deep)")
         .message("spec.probes.deep asks the sidecar, and spec.sidecar.mode Off leaves it out: take one of them out"),
+    validation = Rule::new("!has(self.service) || !has(self.service.enabled) || self.service.enabled || !has(self.port)")
+        .message("spec.service.enabled: false makes a worker, which listens on no port: take spec.port out"),
+    validation = Rule::new("!has(self.service) || !has(self.service.enabled) || self.service.enabled || !has(self.ingress) || (has(self.ingress.enabled) && !self.ingress.enabled)")
+        .message("spec.service.enabled: false makes a worker, which nobody reaches from outside: take spec.ingress out"),
+    validation = Rule::new("!has(self.service) || !has(self.service.enabled) || self.service.enabled || !has(self.sidecar) || !has(self.sidecar.mode) || self.sidecar.mode != 'Proxy'")
+        .message("spec.service.enabled: false makes a worker, and a sidecar in mode Proxy takes requests: take spec.sidecar.mode out"),
 )]
 pub struct VisiobookServiceSpec {
     /// Technology of the application: nodejs, python, go, vue or rust. It sets the default port (8000 for python,
@@ -200,6 +206,19 @@ pub struct VisiobookServiceSpec {
     pub pod: Option<Pod>,
 }
 
+impl VisiobookServiceSpec {
+    /// Whether nobody sends it requests.
+    pub fn is_worker(&self) -> bool {
+        self.service.as_ref().and_then(|service| service.enabled) == Some(false)
+    }
+
+    /// Whether there is a sidecar, and whether traffic passes through it.
+    pub fn sidecar_mode(&self) -> SidecarMode {
+        let said = self.sidecar.as_ref().and_then(|sidecar| sidecar.mode);
+        said.unwrap_or(if self.is_worker() { SidecarMode::Observe } else { SidecarMode::Proxy })
+    }
+}
+
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PullPolicy {
@@ -278,35 +297,6 @@ pub struct Autoscaling {
     /// How fast it scales up and down. Default: Kubernetes' own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<HorizontalPodAutoscalerBehavior>,
-}
-
-/// How other pods reach the service.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServicePort {
-    /// ClusterIP (default), NodePort or LoadBalancer.
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub type_: Option<ServiceType>,
-    /// Port of the Service. Default: 80. 9090 is the metrics port.
-    #[schemars(range(min = 1, max = 65535))]
-    #[x_kube(validation = Rule::new("self != 9090").message("service.port 9090 is taken by the metrics port: choose another"))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// Annotations of the Service.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// Reach of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ServiceType {
-    /// Inside the cluster.
-    #[default]
-    ClusterIP,
-    /// On a port of every node.
-    NodePort,
-    /// Through a load balancer of the cloud.
-    LoadBalancer,
 }
 
 /// How many pods voluntary disruptions may take at once.

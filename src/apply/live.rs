@@ -30,13 +30,15 @@ pub struct Live {
     /// Uid and name of the VisiobookService that controls it. The uid is empty where somebody took the reference to
     /// the owner from an object that we made: it is ours all the same, and the reference is put back.
     pub owner: Option<(String, String)>,
+    /// Whether it is a dashboard, which has nothing in common with other ConfigMaps.
+    dashboard: bool,
     /// The object, as compressed JSON.
     body: Box<[u8]>,
 }
 
-/// The first object of each kind that was seen. Others look much like it and are compressed against it, which makes
+/// The first object of each sort that was seen. Others look much like it and are compressed against it, which makes
 /// them several times smaller than each on its own.
-static PATTERNS: [OnceLock<Box<[u8]>>; KINDS] = [const { OnceLock::new() }; KINDS];
+static PATTERNS: [OnceLock<Box<[u8]>>; KINDS + 1] = [const { OnceLock::new() }; KINDS + 1];
 const KINDS: usize = Kind::ALL.len() + Kind::GOVERNANCE.len();
 
 /// Longest part of an object that serves as a pattern.
@@ -66,14 +68,15 @@ impl Live {
             members.retain(|name, _| ["apiVersion", "kind", "metadata"].contains(&name.as_str()));
         }
         let json = serde_json::to_vec(&value).unwrap_or_default();
-        let pattern = PATTERNS[kind as usize].get_or_init(|| json[..json.len().min(PATTERN)].into());
+        let dashboard = kind == Kind::ConfigMap && name.ends_with(names::DASHBOARD);
+        let pattern = pattern(kind, dashboard).get_or_init(|| json[..json.len().min(PATTERN)].into());
         let body = compress_prepend_size_with_dict(&json, pattern).into_boxed_slice();
-        Live { kind, name, namespace, uid, resource_version, terminating, owner, body }
+        Live { kind, name, namespace, uid, resource_version, terminating, owner, dashboard, body }
     }
 
     /// The object as JSON.
     pub fn json(&self) -> Value {
-        let pattern = PATTERNS[self.kind as usize].get().map_or(&[][..], |pattern| pattern);
+        let pattern = pattern(self.kind, self.dashboard).get().map_or(&[][..], |pattern| pattern);
         let json = decompress_size_prepended_with_dict(&self.body, pattern).unwrap_or_default();
         serde_json::from_slice(&json).unwrap_or_default()
     }
@@ -102,6 +105,10 @@ impl Live {
             _ => "somebody else".to_string(),
         }
     }
+}
+
+fn pattern(kind: Kind, dashboard: bool) -> &'static OnceLock<Box<[u8]>> {
+    &PATTERNS[if dashboard { KINDS } else { kind as usize }]
 }
 
 /// The service that we made an object for, as its label tells.

@@ -67,6 +67,9 @@ impl Controller {
 
 /// Whether a resource is to be reached from outside.
 pub(super) fn wanted(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> bool {
+    if spec.is_worker() {
+        return false;
+    }
     let of_environment = environment.said.ingress.as_ref().is_some_and(|ingress| ingress.enabled);
     spec.ingress.as_ref().map_or(of_environment, |ingress| ingress.enabled.unwrap_or(true))
 }

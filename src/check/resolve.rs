@@ -98,8 +98,8 @@ pub fn said_resources(
 pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Valid {
     let (requests, limits) = said_resources(spec, environment);
     let defaults = environment.said.defaults.as_ref();
-    let sidecar = sidecar::merge(spec.sidecar.as_ref(), environment.said.sidecar.as_ref());
-    let proxies = sidecar.mode.unwrap_or_default() == SidecarMode::Proxy;
+    let sidecar = sidecar::merge(spec, environment.said.sidecar.as_ref());
+    let proxies = spec.sidecar_mode() == SidecarMode::Proxy;
     let account = spec.service_account.as_ref();
     let mut image_pull_secrets: Vec<String> = spec
         .image_pull_secrets
@@ -121,6 +121,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         command: spec.command.clone(),
         args: spec.args.clone(),
         port: spec.port,
+        worker: spec.is_worker(),
         requests,
         limits,
         gpu_node_selector: match (&gpu, defaults) {

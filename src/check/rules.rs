@@ -32,7 +32,7 @@ impl Subject<'_> {
     }
 
     fn mode(&self) -> SidecarMode {
-        self.spec.sidecar.as_ref().and_then(|sidecar| sidecar.mode).unwrap_or_default()
+        self.spec.sidecar_mode()
     }
 }
 
@@ -45,7 +45,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 30] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -63,6 +63,7 @@ const RULES: [Rule; 29] = [
     pod::probes,
     pod::pod,
     sidecar::mode,
+    sidecar::worker,
     sidecar::keys,
     sidecar::routes,
     sidecar::words,

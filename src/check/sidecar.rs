@@ -6,19 +6,23 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::api::quantity::canonical;
-use crate::api::{Cors, EnvironmentSidecar, RateLimit, Sidecar, SidecarLogs, SidecarMode};
+use crate::api::{
+    Cors, EnvironmentSidecar, RateLimit, Sidecar, SidecarLogs, SidecarMode, VisiobookServiceSpec,
+};
 
 type Quantities = BTreeMap<String, String>;
 
 /// What resource and environment say; what neither says is absent. Where no request passes through, nothing of the
 /// environment's that concerns requests is in it.
-pub(super) fn merge(said: Option<&Sidecar>, environment: Option<&EnvironmentSidecar>) -> Sidecar {
-    let mut sidecar = said.cloned().unwrap_or_default();
+pub(super) fn merge(spec: &VisiobookServiceSpec, environment: Option<&EnvironmentSidecar>) -> Sidecar {
+    let mut sidecar = spec.sidecar.clone().unwrap_or_default();
+    let mode = spec.sidecar_mode();
+    // What everybody takes for granted stays out of the revision.
+    sidecar.mode = sidecar.mode.or((mode != SidecarMode::default()).then_some(mode));
     let Some(environment) = environment else {
         sidecar.resources = sidecar.resources.map(|said| resources([Some(&said), None]));
         return sidecar;
     };
-    let mode = sidecar.mode.unwrap_or_default();
     if mode == SidecarMode::Off {
         return sidecar;
     }
@@ -78,9 +82,12 @@ mod tests {
     use super::*;
 
     fn merged(said: serde_json::Value, environment: serde_json::Value) -> serde_json::Value {
-        let said: Sidecar = serde_json::from_value(said).unwrap();
+        let spec = VisiobookServiceSpec {
+            sidecar: Some(serde_json::from_value(said).unwrap()),
+            ..VisiobookServiceSpec::default()
+        };
         let environment: EnvironmentSidecar = serde_json::from_value(environment).unwrap();
-        serde_json::to_value(merge(Some(&said), Some(&environment))).unwrap()
+        serde_json::to_value(merge(&spec, Some(&environment))).unwrap()
     }
 
     #[test]

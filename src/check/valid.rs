@@ -54,6 +54,9 @@ pub struct Shape {
     /// Port of the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Whether nobody sends it requests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub worker: bool,
     /// Requests, canonical, as resource or environment say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, String>,

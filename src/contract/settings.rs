@@ -154,6 +154,9 @@ pub enum Mode {
 pub struct Application {
     /// Port that it listens on.
     pub port: u16,
+    /// Whether it takes no requests: then nothing of it is asked but its metrics, on `metricsPort`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub worker: bool,
     /// What it speaks: HTTP1 or HTTP2 (without TLS, as gRPC does).
     pub protocol: Protocol,
     /// Most connections to it.

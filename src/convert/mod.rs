@@ -231,6 +231,7 @@ fn scale(
 /// Service and ServiceAccount (A04, A15).
 fn serve(values: &mut Values<'_>, spec: &mut VisiobookServiceSpec) -> Result<(), Error> {
     let service = ServicePort {
+        enabled: None,
         type_: values.parse("service.type")?.filter(|type_| *type_ != ServiceType::ClusterIP),
         port: values.parse("service.port")?.filter(|port| *port != 80),
         annotations: values.parse("service.annotations")?.unwrap_or_default(),

@@ -34,13 +34,16 @@ pub(super) fn build(
     facts: &Facts,
 ) -> Option<Planned> {
     let isolation = serving.isolation.as_ref()?;
-    let mut http = vec![service::target(site, revision, rendered, facts)];
+    let mut http = Vec::new();
+    if !revision.shape.worker {
+        http.push(service::target(site, revision, rendered, facts));
+    }
     if sidecar::is_proxy(&rendered.template) && !http.contains(&SIDECAR_PORT) {
         // Requests move to the sidecars during this release.
         http.push(SIDECAR_PORT);
     }
     let other = site.decision.other.as_ref().and_then(|other| other.revision.as_ref());
-    if let Some(shape) = other.map(|other| &other.shape) {
+    if let Some(shape) = other.map(|other| &other.shape).filter(|shape| !shape.worker) {
         let target = if shape.mode() == SidecarMode::Proxy { SIDECAR_PORT } else { variables::port(shape) };
         if !http.contains(&target) {
             http.push(target);
@@ -52,7 +55,9 @@ pub(super) fn build(
     if serving.service_type == ServiceType::ClusterIP {
         requests["from"] = callers(site, serving, isolation).into();
     }
-    ingress.push(requests);
+    if !http.is_empty() {
+        ingress.push(requests);
+    }
     let mut spec = json!({
         "podSelector": { "matchLabels": { names::NAME: site.owner.name } },
         "policyTypes": ["Ingress"],

@@ -24,12 +24,10 @@ pub(super) fn build(
         ServiceType::NodePort => "NodePort",
         ServiceType::LoadBalancer => "LoadBalancer",
     };
-    // Target ports are numbers: a name would find whichever container lists it first.
-    let mut ports = json!([
-        { "name": "http", "port": serving.service_port, "targetPort": target(site, revision, rendered, facts), "protocol": "TCP" },
-        { "name": "metrics", "port": contract::METRICS_PORT, "targetPort": contract::METRICS_PORT, "protocol": "TCP" },
-    ]);
-    if revision.shape.sidecar.as_ref().and_then(|sidecar| sidecar.protocol) == Some(Protocol::HTTP2) {
+    let mut ports = ports(serving.service_port, target(site, revision, rendered, facts), revision);
+    if !revision.shape.worker
+        && revision.shape.sidecar.as_ref().and_then(|sidecar| sidecar.protocol) == Some(Protocol::HTTP2)
+    {
         ports[0]["appProtocol"] = "kubernetes.io/h2c".into();
     }
     let mut body = json!({ "spec": { "type": type_, "ports": ports } });
@@ -48,6 +46,16 @@ pub(super) fn build(
         ..general.clone()
     };
     [switch, general]
+}
+
+/// Target ports are numbers: a name would find whichever container lists it first. A worker has its metrics alone, for
+/// whoever scrapes finds pods by Services.
+fn ports(port: u16, target: u16, revision: &Wanted) -> Value {
+    let http = json!({ "name": "http", "port": port, "targetPort": target, "protocol": "TCP" });
+    let metrics = json!({
+        "name": "metrics", "port": contract::METRICS_PORT, "targetPort": contract::METRICS_PORT, "protocol": "TCP",
+    });
+    if revision.shape.worker { json!([metrics]) } else { json!([http, metrics]) }
 }
 
 /// The record of the releases is written with the selector, so that neither is ever without the other.
@@ -70,10 +78,7 @@ pub(super) fn preview(site: &Site<'_>, revision: &Wanted, rendered: &Stored) -> 
         "metadata": { "labels": { names::PREVIEW: "true" } },
         "spec": {
             "type": "ClusterIP",
-            "ports": [
-                { "name": "http", "port": 80, "targetPort": target, "protocol": "TCP" },
-                { "name": "metrics", "port": contract::METRICS_PORT, "targetPort": contract::METRICS_PORT, "protocol": "TCP" },
-            ],
+            "ports": ports(80, target, revision),
             "selector": selector(site),
         },
     });

@@ -170,6 +170,7 @@ fn settings(owner: &Owner, shape: &Shape, domain: &str) -> Settings {
     settings.mode = if proxies { settings::Mode::Proxy } else { settings::Mode::Observe };
     let application = &mut settings.application;
     application.port = variables::port(shape);
+    application.worker = shape.worker;
     application.protocol = match said.protocol.unwrap_or_default() {
         Protocol::HTTP1 => settings::Protocol::Http1,
         Protocol::HTTP2 => settings::Protocol::Http2,

@@ -136,7 +136,7 @@ fn container(shape: &Shape, environment: &[Value]) -> Value {
         "volumeMounts": mounts(shape),
     });
     let ports = [
-        (mode != SidecarMode::Proxy).then(|| named_port("http", port)),
+        (mode != SidecarMode::Proxy && !shape.worker).then(|| named_port("http", port)),
         (mode == SidecarMode::Off).then(|| named_port("metrics", contract::METRICS_PORT)),
     ];
     let ports: Vec<Value> = ports.into_iter().flatten().collect();
@@ -168,6 +168,8 @@ fn container(shape: &Shape, environment: &[Value]) -> Value {
         ("readiness", Some(ready), (5, 5, 3)),
         ("startup", None, (0, 10, 5)),
     ] {
+        // Whether a worker lives is Kubernetes' own question: there is nothing to ask it.
+        let path = path.filter(|_| !shape.worker || deep);
         let action = path.map(|path| json!({ "path": path, "port": asked, "scheme": "HTTP" }));
         if let Some(mut probe) = probe(shape.probes.get(field), action, timing) {
             number_ports(&mut probe, shape);
@@ -201,7 +203,9 @@ fn pre_stop(shape: &Shape) -> Option<Value> {
                 Some(json!({ "sleep": { "seconds": sidecar::propagation_seconds(shape) } }))
             }
             SidecarMode::Off => None,
-        },
+        }
+        // Nobody sends it anything: all the time it has is for what it is doing.
+        .filter(|_| !shape.worker),
     }
 }
 

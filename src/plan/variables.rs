@@ -155,12 +155,14 @@ fn defaults(service: &str, shape: &Shape) -> Vec<(&'static str, String)> {
         ("SERVICE_NAME", service.to_string()),
         ("SERVICE_VERSION", image::version(&shape.image)),
         ("ENVIRONMENT", environment.as_str().to_string()),
-        ("PORT", port(shape).to_string()),
         ("LOG_LEVEL", log_level(shape).as_str().to_string()),
         ("LOG_FORMAT", log_format(shape).to_string()),
         ("LOG_OUTPUT", "stdout".to_string()),
         ("SHUTDOWN_TIMEOUT", format!("{}s", contract::SHUTDOWN_SECONDS)),
     ];
+    if !shape.worker {
+        variables.push(("PORT", port(shape).to_string()));
+    }
     if cfg!(feature = "next-release") {
         variables.push(("NEXT_RELEASE", "1".to_string()));
     }

@@ -272,6 +272,42 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.sidecar.auth",
         ),
         (
+            with(json!({ "service": { "enabled": false }, "port": 3000 })),
+            "development",
+            "worker",
+            "spec.port",
+        ),
+        (
+            with(json!({ "service": { "enabled": false, "port": 81 } })),
+            "development",
+            "worker",
+            "spec.service.port",
+        ),
+        (
+            with(json!({ "service": { "enabled": false, "type": "NodePort" } })),
+            "development",
+            "worker",
+            "spec.service.type",
+        ),
+        (
+            with(json!({ "service": { "enabled": false }, "ingress": { "hosts": ["a.b"] } })),
+            "development",
+            "worker",
+            "spec.ingress",
+        ),
+        (
+            with(json!({ "service": { "enabled": false }, "sidecar": { "mode": "Proxy" } })),
+            "development",
+            "worker",
+            "spec.sidecar.mode",
+        ),
+        (
+            with(json!({ "service": { "enabled": false }, "sidecar": { "routes": ["/books"] } })),
+            "development",
+            "sidecar-mode",
+            "spec.sidecar.routes",
+        ),
+        (
             with(json!({ "sidecar": { "routes": [format!("/{}", "a".repeat(70_000))] } })),
             "development",
             "sidecar-size",

@@ -112,7 +112,11 @@ fn specs() -> impl Strategy<Value = Value> {
         ),
         ("paused", 0.1, flag()),
     ]);
-    (fields, variables(), option::weighted(0.6, pods())).prop_map(|(mut spec, variables, pod)| {
+    let parts = (fields, variables(), option::weighted(0.6, pods()), proptest::bool::weighted(0.1));
+    parts.prop_map(|(mut spec, variables, pod, works)| {
+        if works {
+            work(&mut spec);
+        }
         let members = spec.as_object_mut().expect("object");
         members.extend(variables);
         if let Some(pod) = pod {
@@ -120,6 +124,33 @@ fn specs() -> impl Strategy<Value = Value> {
         }
         spec
     })
+}
+
+/// Make a worker of it, which nobody sends requests.
+fn work(spec: &mut Value) {
+    let members = spec.as_object_mut().expect("object");
+    for field in ["port", "ingress"] {
+        members.remove(field);
+    }
+    members.insert("service".into(), json!({ "enabled": false }));
+    let Some(sidecar) = members.get_mut("sidecar").and_then(Value::as_object_mut) else { return };
+    if sidecar.get("mode").is_some_and(|mode| mode == "Proxy") {
+        sidecar.remove("mode");
+    }
+    let of_requests = [
+        "routes",
+        "auth",
+        "serviceTokens",
+        "csrf",
+        "cors",
+        "hosts",
+        "rateLimit",
+        "compression",
+        "errors",
+        "retries",
+        "breaker",
+    ];
+    sidecar.retain(|field, _| !of_requests.contains(&field.as_str()));
 }
 
 fn images() -> Values {

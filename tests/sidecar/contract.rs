@@ -50,6 +50,22 @@ fn a_dead_application_is_unhealthy_and_says_why() {
 }
 
 #[test]
+fn a_worker_is_alive_without_being_asked_and_shows_its_metrics_where_it_says() {
+    let metrics = Application::start();
+    let settings = json!({
+        "mode": "Observe",
+        "application": { "worker": true, "metricsPath": "/metrics", "metricsPort": metrics.port },
+    });
+    let sidecar = Sidecar::before(free_port(), settings);
+    for path in ["/alive", "/health", "/ready"] {
+        assert_eq!(sidecar.contract(path).status, 200, "{path}");
+    }
+    let before = metrics.count();
+    assert_eq!(sidecar.contract("/metrics").status, 200);
+    assert!(metrics.count() > before, "its metrics were not asked for");
+}
+
+#[test]
 fn ids_are_taken_over_or_made_and_reach_both_sides() {
     let application = Application::start();
     let sidecar = Sidecar::before(application.port, json!({}));

@@ -215,7 +215,8 @@ impl Sidecar {
             }
         });
         let sidecar = Sidecar { child, port, contract_port, lines };
-        wait("a listening sidecar", || std::net::TcpStream::connect(sidecar.address()).ok());
+        let listens = if all["mode"] == "Observe" { contract_port } else { port };
+        wait("a listening sidecar", || std::net::TcpStream::connect(("127.0.0.1", listens)).ok());
         sidecar
     }
 

@@ -39,7 +39,10 @@ pub(super) fn mode(it: &Subject<'_>, broken: &mut Broken) {
             broken.tell(
                 "sidecar-mode",
                 format!("spec.sidecar.{field}"),
-                format!("has no effect in mode {mode:?}, where no request passes through the sidecar: take it out, or set spec.sidecar.mode to Proxy"),
+                match it.spec.is_worker() {
+                    true => "has no effect on a worker, which gets no requests: take it out, or take spec.service.enabled out".to_string(),
+                    false => format!("has no effect in mode {mode:?}, where no request passes through the sidecar: take it out, or set spec.sidecar.mode to Proxy"),
+                },
             );
         }
     }
@@ -69,6 +72,25 @@ pub(super) fn mode(it: &Subject<'_>, broken: &mut Broken) {
             "is {bytes} bytes of JSON, of {MOST_BYTES} that a sidecar can be told: use fewer or shorter routes"
         );
         broken.tell("sidecar-size", "spec.sidecar", message);
+    }
+}
+
+/// A worker gets no requests: whatever is about them is a mistake (A02).
+pub(super) fn worker(it: &Subject<'_>, broken: &mut Broken) {
+    if !it.spec.is_worker() {
+        return;
+    }
+    let service = it.spec.service.clone().unwrap_or_default();
+    let exposed = it.spec.ingress.as_ref().is_some_and(|ingress| ingress.enabled.unwrap_or(true));
+    let said = [
+        ("spec.port", it.spec.port.is_some(), "a worker listens on no port"),
+        ("spec.service.port", service.port.is_some(), "nobody sends a worker requests"),
+        ("spec.service.type", service.type_.is_some(), "nobody sends a worker requests"),
+        ("spec.ingress", exposed, "nobody reaches a worker from outside"),
+        ("spec.sidecar.mode", it.mode() == SidecarMode::Proxy, "in mode Proxy a sidecar takes requests"),
+    ];
+    for (field, _, why) in said.into_iter().filter(|(_, is_said, _)| *is_said) {
+        broken.tell("worker", field, format!("{why}: take it out, or take spec.service.enabled out"));
     }
 }
 
@@ -270,7 +292,7 @@ pub(super) fn resources(it: &Subject<'_>, broken: &mut Broken) {
             );
         }
     }
-    let merged = crate::check::sidecar::merge(it.spec.sidecar.as_ref(), it.environment.said.sidecar.as_ref());
+    let merged = crate::check::sidecar::merge(it.spec, it.environment.said.sidecar.as_ref());
     let (requests, limits) = crate::check::sidecar_resources(merged.resources.as_ref());
     for (name, request) in &requests {
         let read = |text: &String| Quantity::parse(text).ok();

@@ -73,6 +73,7 @@ impl Default for Application {
     fn default() -> Self {
         Application {
             port: crate::contract::PORT,
+            worker: false,
             protocol: Protocol::Http1,
             connections: 512,
             keep_alive_seconds: 4.0,

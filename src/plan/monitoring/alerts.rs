@@ -31,12 +31,13 @@ pub(super) fn build(site: &Site<'_>, watched: &Watched<'_>) -> Planned {
         .collect();
     let recorded: Vec<Value> =
         REQUESTS.iter().map(|(name, matchers)| record(name, watched.requests(matchers))).collect();
+    let mut groups = vec![json!({ "name": format!("{}.alerts", watched.name), "rules": alerts })];
+    if !watched.shape.worker {
+        groups.insert(0, json!({ "name": format!("{}.requests", watched.name), "rules": recorded }));
+    }
     let body = json!({
         "metadata": { "labels": Value::from_iter(watched.monitoring.labels.clone()) },
-        "spec": { "groups": [
-            { "name": format!("{}.requests", watched.name), "rules": recorded },
-            { "name": format!("{}.alerts", watched.name), "rules": alerts },
-        ] },
+        "spec": { "groups": groups },
     });
     Planned::new(site, Kind::PrometheusRule, watched.name.to_string(), body)
 }
@@ -66,6 +67,19 @@ fn rule(watched: &Watched<'_>, alert: Alert, told: Told) -> AlertRule {
 fn told(watched: &Watched<'_>, alert: Alert) -> Option<Told> {
     let who = format!("{}/{}", watched.namespace, watched.name);
     let promised = watched.monitoring;
+    let of_requests = matches!(
+        alert,
+        Alert::ApplicationDown
+            | Alert::HighErrorRate
+            | Alert::HighLatency
+            | Alert::LatencyObjectiveMissed
+            | Alert::ErrorBudgetBurnFast
+            | Alert::ErrorBudgetBurnSlow
+            | Alert::ModerateTrafficIncrease
+    );
+    if of_requests && watched.shape.worker {
+        return None;
+    }
     let told = |severity, lasts, expr: String, summary: String, description: String| {
         Some(Told { expr, lasts, severity, summary, description })
     };

@@ -7,11 +7,12 @@ use super::grafana::{LABEL, Panel, dashboard};
 use super::{Planned, Site, Watched};
 use crate::api::Stack;
 use crate::api::kinds::Kind;
+use crate::api::names;
 use crate::check;
 
 /// Name of a service's dashboard.
 pub(in crate::plan) fn name(service: &str) -> String {
-    format!("{service}-dashboard")
+    format!("{service}{}", names::DASHBOARD)
 }
 
 pub(super) fn build(site: &Site<'_>, watched: &Watched<'_>) -> Planned {
@@ -28,40 +29,8 @@ pub(super) fn build(site: &Site<'_>, watched: &Watched<'_>) -> Planned {
 
 fn panels(watched: &Watched<'_>) -> Vec<Panel> {
     let metric = |name: &str| watched.metric(name, "");
-    let latency = |quantile| watched.quantile(quantile, "http_request_duration_seconds");
-    let failed = watched.requests(r#"status_code=~"5..""#);
-    let all = watched.requests("");
-    let over_month = |name: &str| format!("sum_over_time({}[30d])", metric(name));
-    let (month, failed_month) =
-        (over_month("service:http_requests:rate5m"), over_month("service:http_requests_5xx:rate5m"));
-    let mut panels = vec![
-        Panel::graph(
-            "Request Rate",
-            "reqps",
-            [(
-                format!("sum by (method, status_code) (rate({}[5m]))", metric("http_requests_total")),
-                "{{method}} {{status_code}}",
-            )],
-        ),
-        Panel::graph(
-            "Response Time P95",
-            "s",
-            [(latency(0.95), "95th percentile"), (latency(0.5), "median")],
-        ),
-        // Without an error there is no series of errors, and none of them is zero.
-        Panel::graph(
-            "Error Rate",
-            "percentunit",
-            [(format!("({failed} or 0 * {all}) / {all}"), "answered with 5xx")],
-        )
-        .up_to(1.0),
-        Panel::number("Active Connections", "short", format!("sum({})", metric("http_requests_in_flight"))),
-        Panel::number("Pods that answer", "short", watched.answering()),
-        Panel::number(
-            "Availability over 30 days",
-            "percentunit",
-            format!("1 - ({failed_month} or 0 * {month}) / {month}"),
-        ),
+    let mut panels = if watched.shape.worker { Vec::new() } else { of_requests(watched) };
+    panels.extend([
         Panel::graph("Memory Usage", "bytes", [(watched.memory(), "{{pod}}")]),
         Panel::graph(
             "CPU",
@@ -75,7 +44,7 @@ fn panels(watched: &Watched<'_>) -> Vec<Panel> {
                 "{{pod}}",
             )],
         ),
-    ];
+    ]);
     if watched.has_sidecar() {
         let (free, total) = (metric("disk_free_bytes"), metric("disk_total_bytes"));
         panels.push(
@@ -126,4 +95,44 @@ fn panels(watched: &Watched<'_>) -> Vec<Panel> {
         ]);
     }
     panels
+}
+
+/// What only a service has that somebody sends requests.
+fn of_requests(watched: &Watched<'_>) -> Vec<Panel> {
+    let metric = |name: &str| watched.metric(name, "");
+    let latency = |quantile| watched.quantile(quantile, "http_request_duration_seconds");
+    let failed = watched.requests(r#"status_code=~"5..""#);
+    let all = watched.requests("");
+    let over_month = |name: &str| format!("sum_over_time({}[30d])", metric(name));
+    let (month, failed_month) =
+        (over_month("service:http_requests:rate5m"), over_month("service:http_requests_5xx:rate5m"));
+    vec![
+        Panel::graph(
+            "Request Rate",
+            "reqps",
+            [(
+                format!("sum by (method, status_code) (rate({}[5m]))", metric("http_requests_total")),
+                "{{method}} {{status_code}}",
+            )],
+        ),
+        Panel::graph(
+            "Response Time P95",
+            "s",
+            [(latency(0.95), "95th percentile"), (latency(0.5), "median")],
+        ),
+        // Without an error there is no series of errors, and none of them is zero.
+        Panel::graph(
+            "Error Rate",
+            "percentunit",
+            [(format!("({failed} or 0 * {all}) / {all}"), "answered with 5xx")],
+        )
+        .up_to(1.0),
+        Panel::number("Active Connections", "short", format!("sum({})", metric("http_requests_in_flight"))),
+        Panel::number("Pods that answer", "short", watched.answering()),
+        Panel::number(
+            "Availability over 30 days",
+            "percentunit",
+            format!("1 - ({failed_month} or 0 * {month}) / {month}"),
+        ),
+    ]
 }

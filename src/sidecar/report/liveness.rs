@@ -35,6 +35,8 @@ pub struct State {
 /// Looks at the application, and remembers.
 pub struct Liveness {
     port: u16,
+    /// Whether there is nothing to ask: then whether it lives is the kubelet's to know.
+    worker: bool,
     /// Where a path of its own is asked.
     asked: Option<(Fetch, String)>,
     state: ArcSwap<State>,
@@ -47,9 +49,10 @@ impl Liveness {
             let url = format!("http://127.0.0.1:{}/{}", settings.port, path.trim_start_matches('/'));
             (Fetch::speaking(settings.protocol), url)
         });
-        let error = Some(format!("the application has not answered on port {} yet", settings.port));
-        let state = State { error, since: Timestamp::now(), started: false };
-        Liveness { port: settings.port, asked, state: ArcSwap::from_pointee(state) }
+        let worker = settings.worker;
+        let error = format!("the application has not answered on port {} yet", settings.port);
+        let state = State { error: (!worker).then_some(error), since: Timestamp::now(), started: worker };
+        Liveness { port: settings.port, worker, asked, state: ArcSwap::from_pointee(state) }
     }
 
     /// How it was found last.
@@ -70,6 +73,9 @@ impl Liveness {
     }
 
     async fn look(&self) -> Result<(), String> {
+        if self.worker {
+            return Ok(());
+        }
         let Some((fetch, url)) = &self.asked else {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
             return match tokio::time::timeout(WITHIN, TcpStream::connect(address)).await {

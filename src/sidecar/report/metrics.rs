@@ -66,7 +66,8 @@ impl Metrics {
     pub fn new(settings: &Settings, registry: Registry) -> Result<Metrics, prometheus::Error> {
         let application = &settings.application;
         let port = application.metrics_port.unwrap_or(application.port);
-        let path = application.metrics_path.as_ref().filter(|_| port != settings.contract_port);
+        let shows = application.metrics_port.is_some() || !application.worker;
+        let path = application.metrics_path.as_ref().filter(|_| port != settings.contract_port && shows);
         let protocol = if port == application.port { application.protocol } else { Default::default() };
         let of_proxy = PROXY_FAMILIES.iter().filter(|_| settings.mode == Mode::Proxy);
         registry.register(Box::new(ProcessCollector::new(own_pid(), "visiobook_sidecar")))?;
