@@ -81,6 +81,11 @@ impl Live {
         serde_json::from_slice(&json).unwrap_or_default()
     }
 
+    /// Bytes that the object itself takes here.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// Whether it is a service's.
     pub fn belongs_to(&self, owner: &Owner) -> bool {
         let Some((uid, name)) = &self.owner else { return false };

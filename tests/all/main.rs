@@ -10,6 +10,7 @@ mod defaults;
 mod environment;
 mod exposure;
 mod generated;
+mod footprint;
 mod golden;
 mod monitoring;
 mod properties;
