@@ -5,11 +5,16 @@
 mod accounts;
 mod beside_a_sidecar;
 mod contract;
+mod degraded;
 mod faults;
 mod generated;
+mod issuer;
 mod lists;
 mod migrations;
 mod pages;
+mod proxy;
+mod registration;
+mod registry;
 mod secrecy;
 // Each suite uses a part of it.
 #[allow(dead_code)]
