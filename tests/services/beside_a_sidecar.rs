@@ -33,12 +33,13 @@ async fn sidecar(platform: &Platform, service: &Running, public: &[&str], settin
     let keys = tempfile::tempdir().unwrap();
     std::fs::write(keys.path().join("current"), SECRET).unwrap();
     let (port, contract_port) = (free_port(), free_port());
+    let public = [&["/api/docs", "/api/openapi.json"], public].concat();
     let mut document = json!({
         "serviceVersion": "1.2.3",
         "port": port,
         "contractPort": contract_port,
         "application": { "port": service.address.port(), "metricsPath": "/metrics" },
-        "auth": { "keysFolder": keys.path(), "publicRoutes": [&["/api/docs", "/api/openapi.json"][..], public].concat() },
+        "auth": { "keysFolder": keys.path(), "publicRoutes": public },
         "dependencies": [
             { "name": "database", "kind": "Postgres", "variable": "DATABASE_URL" },
             { "name": "redis", "kind": "Redis", "variable": "REDIS_URL" },
