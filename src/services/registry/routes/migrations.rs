@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use http::header::HeaderMap;
+use jiff::fmt::temporal::Pieces;
 
 use super::super::Registry;
 use super::super::callers::Caller;
@@ -63,7 +64,7 @@ async fn keep(
     if !(1..=128).contains(&told.version.chars().count()) || told.version.contains('\0') {
         return Err(refuse("version", "must have 1 to 128 characters, and not the character NUL"));
     }
-    let Ok(read_at) = told.timestamp.parse::<jiff::Timestamp>() else {
+    let Some(read_at) = microseconds(&told.timestamp) else {
         return Err(refuse("timestamp", "must be a time as RFC 3339 has it, such as 2026-11-21T12:00:00Z"));
     };
     permit(told.service == name, NOT_YOURS)?;
@@ -84,7 +85,7 @@ async fn keep(
         name,
         version,
         definition,
-        read_at: read_at.as_microsecond().clamp(0, now),
+        read_at: read_at.clamp(0, now),
         correlation_id: correlation.as_str().to_owned(),
     };
     let outcome = registry.store.keep(&telling).await;
@@ -109,6 +110,14 @@ async fn keep(
         lint: report,
     };
     Ok(json(status, &synced))
+}
+
+/// Microseconds since 1970 of a time as RFC 3339 has it.
+fn microseconds(text: &str) -> Option<i64> {
+    let pieces = Pieces::parse(text).ok()?;
+    let (date, offset) = (pieces.date().to_datetime(pieces.time()?), pieces.to_numeric_offset()?);
+    // The last hours of the year 9999 are no moment that a clock here shows, and to come for certain.
+    Some(offset.to_timestamp(date).map_or(i64::MAX, |time| time.as_microsecond()))
 }
 
 /// Lint a schema
