@@ -1,7 +1,7 @@
 //! The schema of a service, in the words of `information_schema` (F09): what a service tells of its own database, and
 //! the registry keeps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
@@ -37,7 +37,7 @@ pub struct Column {
     /// Its table.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000]+$", example = "books")]
     pub table_name: String,
-    /// Its name. A table has no two of one name.
+    /// Its name. A table has no two of one name that differ.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000]+$", example = "title")]
     pub column_name: String,
     /// Its type, as `information_schema` spells it.
@@ -126,6 +126,7 @@ impl Definition {
     /// The same in one order, so that two of one content are equal.
     pub fn sorted(mut self) -> Definition {
         self.schema.sort();
+        self.schema.dedup();
         self.indexes.sort();
         self.indexes.dedup();
         self.constraints.sort();
@@ -156,12 +157,13 @@ impl Definition {
                 found.push(detail(field(), rule));
             }
         }
-        let mut seen = BTreeSet::new();
+        let mut seen = BTreeMap::new();
         for (index, column) in self.schema.iter().enumerate() {
-            if !seen.insert((&column.table_name, &column.column_name)) {
+            let name = (&column.table_name, &column.column_name);
+            if *seen.entry(name).or_insert(column) != column {
                 found.push(detail(
                     format!("schema[{index}]"),
-                    "names a column of its table a second time".into(),
+                    "tells a column a second time, and otherwise".into(),
                 ));
             }
             if column.character_maximum_length.is_some_and(|length| !(0..=1_000_000_000).contains(&length)) {
@@ -229,7 +231,9 @@ mod tests {
     #[test]
     fn what_can_be_no_schema_is_told_with_its_place() {
         assert_eq!(refusal(vec![column("a", "x"), column("a", "y"), column("b", "x")]), None);
-        assert_eq!(refusal(vec![column("a", "x"), column("a", "x")]).as_deref(), Some("schema[1]"));
+        assert_eq!(refusal(vec![column("a", "x"), column("a", "x")]), None);
+        let otherwise = Column { data_type: "uuid".into(), ..column("a", "x") };
+        assert_eq!(refusal(vec![column("a", "x"), otherwise]).as_deref(), Some("schema[1]"));
         assert_eq!(refusal(vec![column("", "x")]).as_deref(), Some("schema[0].table_name"));
         assert_eq!(refusal(vec![column("a", "x\0")]).as_deref(), Some("schema[0].column_name"));
         assert_eq!(refusal(vec![column("a", &"é".repeat(129))]).as_deref(), Some("schema[0].column_name"));
@@ -248,6 +252,8 @@ mod tests {
         let one = Definition { schema: vec![column("b", "x"), column("a", "y")], ..Definition::default() };
         let other = Definition { schema: vec![column("a", "y"), column("b", "x")], ..Definition::default() };
         assert_ne!(one, other);
-        assert_eq!(one.sorted(), other.sorted());
+        let twice = Definition { schema: [&one.schema[..], &one.schema].concat(), ..Definition::default() };
+        assert_eq!(one.sorted(), other.clone().sorted());
+        assert_eq!(twice.sorted(), other.sorted());
     }
 }
