@@ -29,6 +29,9 @@ pub fn told(service: &str, columns: &[(&str, &str, &str)]) -> Value {
     json!({ "service": service, "version": "1.0.0", "schema": schema, "timestamp": jiff::Timestamp::now().to_string() })
 }
 
+/// What is made of a body that is right.
+type Change = Box<dyn Fn(&mut Value)>;
+
 const BOOKS: [(&str, &str, &str); 5] = [
     ("books", "id", "uuid"),
     ("books", "created_at", "timestamp with time zone"),
@@ -228,7 +231,7 @@ async fn what_can_be_no_schema_is_refused_with_its_place() {
         change(&mut body);
         service.post(SYNC, body).bearing(&token).send().await
     };
-    let cases: [(&str, Box<dyn Fn(&mut Value)>); 12] = [
+    let cases: [(&str, Change); 12] = [
         ("schema[1]", Box::new(|body| body["schema"][1]["column_name"] = "id".into())),
         ("schema[0].table_name", Box::new(|body| body["schema"][0]["table_name"] = "".into())),
         ("schema[0].data_type", Box::new(|body| body["schema"][0]["data_type"] = "a\u{0}".into())),
