@@ -59,8 +59,10 @@ async fn sidecar(platform: &Platform, service: &Running, public: &[&str], settin
     let sidecar = Sidecar { child, port, contract_port, _keys: keys };
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let answer = service.at(contract_port).get("/ready").try_send().await;
-        if answer.is_ok_and(|answer| answer.status == 200) {
+        let front = service.at(contract_port);
+        // It is ready without Redis, and healthy once it has asked both.
+        let answers = tokio::join!(front.get("/ready").try_send(), front.get("/health").try_send());
+        if [answers.0, answers.1].into_iter().all(|answer| answer.is_ok_and(|answer| answer.status == 200)) {
             return sidecar;
         }
         assert!(Instant::now() < deadline, "the sidecar is not ready");
