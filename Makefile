@@ -21,8 +21,12 @@ help: ## this list
 lint: ## formatting, clippy, shellcheck
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --test e2e --test stores --test alerts -- -D warnings # which --all-targets passes over
+	cargo clippy --locked --test e2e --test stores --test services --test alerts -- -D warnings # which --all-targets passes over
 	if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: scripts not checked'; fi
+
+.PHONY: audit
+audit: ## licences, sources and known vulnerabilities of the dependencies (builds cargo-deny, once)
+	e2e/audit
 
 .PHONY: unit
 unit: ## tests that need no cluster

@@ -11,7 +11,7 @@ use crate::services::{SERVICES, Service, find, process, users};
 /// Arguments of `visiobook service`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "It is configured by variables: DATABASE_URL and JWT_SECRET have to be set; docs/services tells the others.\n\nExamples:\n  visiobook service users migrate\n  visiobook service users\n  visiobook service users grant ada@example.com admin"
+    after_help = "It is configured by variables: DATABASE_URL and JWT_SECRET have to be set; docs/services tells the others.\n\nExamples:\n  visiobook service users migrate\n  visiobook service users\n  visiobook service users grant ada@example.com admin\n  visiobook service database"
 )]
 pub(super) struct Args {
     /// Which service.

@@ -20,6 +20,11 @@ pub const FILE_VARIABLE: &str = "SERVICE_TOKEN_FILE";
 pub const FOLDER: &str = "/var/run/visiobook/service-token";
 /// Name of that file, and the key of the Secret it comes from.
 pub const FILE: &str = "token";
+/// Variable that names the folder with the public keys of these tokens, one a file named by its `kid`, for an
+/// application that verifies them itself.
+pub const KEYS_VARIABLE: &str = "SERVICE_KEYS_FOLDER";
+/// Where such an application finds them unless told otherwise.
+pub const KEYS_FOLDER: &str = "/var/run/visiobook/service-keys";
 
 /// What a token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,12 @@ pub struct Grant<'a> {
     pub issued: u64,
     /// Until when it holds, in Unix seconds.
     pub expires: u64,
+}
+
+/// Namespace and name of the service that a `sub` names.
+pub fn service_of(subject: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = subject.strip_prefix(SUBJECT_PREFIX)?.split_once('/')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains('/')).then_some((namespace, name))
 }
 
 #[derive(Serialize)]

@@ -1,33 +1,58 @@
-//! A JSON body, read strictly: no unknown fields, no second value of one (X23), no surprises in size or coding.
+//! Bodies of JSON. They are read strictly: no unknown fields, no second value of one (X23), no surprises in size or
+//! coding.
 
 use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::failure::{Detail, Failure};
 
-/// Bytes of a body at most.
+/// Bytes of a body at most, where a route does not say otherwise.
 pub const MOST_BYTES: usize = 64 << 10;
 /// What is told of a body that is not what was asked for (D49).
 pub const INVALID: &str = "Invalid request data";
 
-/// A body that was read.
-pub struct Body<T>(pub T);
+/// A body of at most so many bytes that was read.
+pub struct Body<T, const MOST: usize = MOST_BYTES>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+/// An answer of JSON.
+pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => Failure::internal("Failed to write the answer", error).into_response(),
+    }
+}
+
+/// A whole number, which JSON may write with a fraction of nothing. One that no `i32` holds is the nearest that it does.
+pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
+    f64::deserialize(deserializer).and_then(as_whole).map(Some)
+}
+
+/// The same, or null.
+pub fn whole_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
+    Option::<f64>::deserialize(deserializer)?.map(as_whole).transpose()
+}
+
+fn as_whole<E: serde::de::Error>(number: f64) -> Result<i32, E> {
+    if number.fract() == 0.0 { Ok(number as i32) } else { Err(E::custom("is no whole number")) }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync, const MOST: usize> FromRequest<S> for Body<T, MOST> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Body<T>, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Body<T, MOST>, Failure> {
         let (head, body) = request.into_parts();
         check(&head.headers)?;
-        let bytes = match Limited::new(body, MOST_BYTES).collect().await {
+        let bytes = match Limited::new(body, MOST).collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
                 return Err(Failure::refused(
                     StatusCode::PAYLOAD_TOO_LARGE,
-                    "The body has more than 65536 bytes",
+                    format!("The body has more than {MOST} bytes"),
                 ));
             }
             Err(_) => return Err(Failure::invalid("The body ended too early")),

@@ -1,5 +1,6 @@
 //! The variables that a service is configured by (H.1), read once, with everything that is wrong at once.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,7 +8,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::settings::{Dependency, DependencyKind, Environment, Settings};
-use crate::contract::{JWT_SECRET_MIN, PORT};
+use crate::contract::{JWT_SECRET_MIN, PORT, service_token};
 use crate::sidecar::dependencies::target::{Located, Target, locate};
 
 /// Rounds that bcrypt can do.
@@ -41,6 +42,14 @@ pub struct Configuration {
     pub bcrypt_rounds: u32,
     /// Failed logins of an account in a quarter of an hour before it has to wait; 0: any number.
     pub login_attempts: u32,
+    /// Where the registry of schemas is, which is told what this service's is (DL08); none: nobody is told.
+    pub registry: Option<String>,
+    /// What this service shows others who it is with (D79).
+    pub service_token: Option<TokenSource>,
+    /// Folder with the public keys of services' tokens, for a service that verifies them.
+    pub service_keys: String,
+    /// Services that may tell the registry their schema, as `name` or `namespace/name`; none: all with a token.
+    pub registry_services: Vec<String>,
     /// How long requests under way have at the end (H03).
     pub shutdown: Duration,
     /// The same in the words of a sidecar, whose logs and checks are used.
@@ -52,6 +61,28 @@ pub struct Store<T> {
     /// How to reach it.
     pub client: T,
     located: Located,
+}
+
+/// Where the token of this service is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenSource {
+    /// In a file that is kept current.
+    File(PathBuf),
+    /// As it was at the start.
+    Text(String),
+}
+
+impl TokenSource {
+    /// The token as it is now.
+    pub async fn read(&self) -> Result<String, String> {
+        match self {
+            TokenSource::Text(token) => Ok(token.clone()),
+            TokenSource::File(path) => tokio::fs::read_to_string(path)
+                .await
+                .map(|text| text.trim().to_owned())
+                .map_err(|error| format!("{} cannot be read: {error}", path.display())),
+        }
+    }
 }
 
 /// Connections to a database (DL14).
@@ -102,6 +133,11 @@ impl Configuration {
         let jwt_secrets = read.jwt_secrets(environment);
         let bcrypt_rounds = read.number("BCRYPT_ROUNDS", 12, ROUNDS);
         let login_attempts = read.number("LOGIN_ATTEMPTS", 10, 0..=1_000_000);
+        let registry = read.registry();
+        let registry_services = read.registry_services();
+        let service_token = read.service_token();
+        let service_keys =
+            read.text(service_token::KEYS_VARIABLE).unwrap_or_else(|| service_token::KEYS_FOLDER.to_owned());
         let shutdown = read.duration("SHUTDOWN_TIMEOUT", Duration::from_secs(30));
         let host = read.host();
         let name = read.text("SERVICE_NAME").unwrap_or_else(|| service.to_owned());
@@ -129,6 +165,10 @@ impl Configuration {
                 jwt_secrets,
                 bcrypt_rounds,
                 login_attempts,
+                registry,
+                service_token,
+                service_keys,
+                registry_services,
                 shutdown,
                 settings,
             }),
@@ -275,6 +315,46 @@ impl Reading<'_> {
         }
     }
 
+    fn registry(&mut self) -> Option<String> {
+        const VARIABLE: &str = "DATABASE_SERVICE_URL";
+        let text = self.text(VARIABLE)?;
+        let is_address = url::Url::parse(&text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+        });
+        if !is_address {
+            self.problem(format!("{VARIABLE} is no address: write http://host or https://host"));
+        }
+        Some(text)
+    }
+
+    fn registry_services(&mut self) -> Vec<String> {
+        const VARIABLE: &str = "REGISTRY_SERVICES";
+        let text = self.text(VARIABLE).unwrap_or_default();
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|letter| {
+                    letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, b'-' | b'.')
+                })
+        };
+        let mut known = Vec::new();
+        for name in names {
+            if !(name.split('/').count() <= 2 && name.split('/').all(is_name)) {
+                self.problem(format!(
+                    "{VARIABLE} names {name:?}: write services as name or namespace/name, with commas between them"
+                ));
+            }
+            known.push(name.to_owned());
+        }
+        known
+    }
+
+    fn service_token(&self) -> Option<TokenSource> {
+        // D79: the file is current, the variable is as it was at the start.
+        let file = self.text(service_token::FILE_VARIABLE).map(|path| TokenSource::File(path.into()));
+        file.or_else(|| self.text(service_token::VARIABLE).map(TokenSource::Text))
+    }
+
     fn jwt_secrets(&mut self, environment: Environment) -> Vec<String> {
         let least = if environment == Environment::Production { JWT_SECRET_MIN } else { 1 };
         if self.text("JWT_SECRET").is_none() {
@@ -353,6 +433,8 @@ mod tests {
             ("SHUTDOWN_TIMEOUT", "500ms"),
             ("HOST", "everywhere"),
             ("LOG_LEVEL", "loud"),
+            ("DATABASE_SERVICE_URL", "http://u:hush@registry"),
+            ("REGISTRY_SERVICES", "users, Books!"),
         ])
         .err()
         .unwrap();
@@ -367,6 +449,8 @@ mod tests {
             "SHUTDOWN_TIMEOUT",
             "HOST",
             "LOG_LEVEL",
+            "DATABASE_SERVICE_URL",
+            "REGISTRY_SERVICES",
         ] {
             assert_eq!(
                 problems.iter().filter(|told| told.starts_with(name)).count(),
@@ -374,8 +458,27 @@ mod tests {
                 "{name}: {problems:?}"
             );
         }
-        assert_eq!(problems.len(), 10, "{problems:?}");
+        assert_eq!(problems.len(), 12, "{problems:?}");
         assert!(!problems.concat().contains("hush"), "{problems:?}");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_read_from_its_file_where_there_is_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "now\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let read = |variables: &[(&str, &str)]| {
+            read(&[&[DATABASE_URL, SECRET][..], variables].concat()).ok().unwrap()
+        };
+        let told = read(&[("SERVICE_TOKEN", "then"), ("SERVICE_TOKEN_FILE", path)]).service_token.unwrap();
+        assert_eq!(told.read().await.as_deref(), Ok("now"));
+        std::fs::write(file.path(), "later").unwrap();
+        assert_eq!(told.read().await.as_deref(), Ok("later"));
+        let told = read(&[("SERVICE_TOKEN", "then")]).service_token.unwrap();
+        assert_eq!(told.read().await.as_deref(), Ok("then"));
+        assert!(read(&[]).service_token.is_none());
+        let gone = TokenSource::File("/nowhere/at/all".into()).read().await.unwrap_err();
+        assert!(gone.starts_with("/nowhere/at/all cannot be read"), "{gone}");
     }
 
     #[test]

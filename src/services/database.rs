@@ -160,6 +160,15 @@ impl Database {
         Ok(connection?)
     }
 
+    /// A transaction that reads, all of it of one moment: a total and the entries that it counts.
+    pub async fn begin_snapshot(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction)
+    }
+
     /// The pool, for one statement by itself.
     pub fn pool(&self) -> &PgPool {
         &self.pool

@@ -66,7 +66,7 @@ impl Failure {
     }
 
     /// 404.
-    pub fn not_found(kind: &'static str, message: &'static str) -> Failure {
+    pub fn not_found(kind: &'static str, message: impl Into<Cow<'static, str>>) -> Failure {
         Failure::new(StatusCode::NOT_FOUND, kind, message)
     }
 
@@ -81,7 +81,7 @@ impl Failure {
     }
 
     /// Any other status of a request that is wrong.
-    pub fn refused(status: StatusCode, message: &'static str) -> Failure {
+    pub fn refused(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Failure {
         Failure::new(status, "INVALID_INPUT", message)
     }
 
@@ -111,6 +111,11 @@ impl Failure {
         };
         Failure { cause: Some(error.to_string()), ..failure }
     }
+}
+
+/// Refuse who may not, with the rule that says so.
+pub fn permit(may: bool, rule: &'static str) -> Result<(), Failure> {
+    if may { Ok(()) } else { Err(Failure::forbidden(rule)) }
 }
 
 /// It waits in the response until the envelope is made, by who knows the id of the request.

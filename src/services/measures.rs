@@ -1,6 +1,6 @@
 //! Metrics of what a service does (E04-E08, E14); those of HTTP are the sidecar's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
@@ -94,11 +94,18 @@ impl Measures {
         }
     }
 
-    /// Count a business operation (E07), and its time whatever came of it (E08).
-    pub fn record_operation(&self, operation: &str, took: Duration, succeeded: bool) {
-        let status = if succeeded { "success" } else { "error" };
+    /// A piece of business: counted (E07) and timed (E08), whatever comes of it.
+    pub async fn measure<T, E>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let begun = Instant::now();
+        let outcome = work.await;
+        let status = if outcome.is_ok() { "success" } else { "error" };
         self.operations.with_label_values(&[operation, status]).inc();
-        self.operation_duration.with_label_values(&[operation]).observe(took.as_secs_f64());
+        self.operation_duration.with_label_values(&[operation]).observe(begun.elapsed().as_secs_f64());
+        outcome
     }
 
     /// All of them, as 0.0.4 has it.

@@ -11,10 +11,11 @@
 //! | `failure`, `body`, `parameters` | what is wrong with a request, and how that is told |
 //! | `page` | lists: pages, sort, filter, cursors |
 //! | `openapi` | the document and the page of documentation |
+//! | `schema`, `registration` | what a service tells the registry of its database |
 //! | `report` | health, readiness, metrics, KPIs |
 //! | `process` | the HTTP server around it all |
 //!
-//! A service itself is a folder: `users`. How to add one: `docs/adding-a-service.md`.
+//! A service itself is a folder: `users`, `registry`. How to add one: `docs/adding-a-service.md`.
 
 pub mod body;
 pub mod cache;
@@ -28,7 +29,10 @@ pub mod outbox;
 pub mod page;
 pub mod parameters;
 pub mod process;
+pub mod registration;
+pub mod registry;
 pub mod report;
+pub mod schema;
 pub mod tokens;
 pub mod users;
 
@@ -77,7 +81,7 @@ pub struct Running {
 }
 
 /// Every service there is.
-pub const SERVICES: [&Service; 1] = [&users::SERVICE];
+pub const SERVICES: [&Service; 2] = [&users::SERVICE, &registry::SERVICE];
 
 /// The service of a name.
 pub fn find(name: &str) -> Option<&'static Service> {

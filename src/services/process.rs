@@ -19,6 +19,7 @@ use super::configuration::Configuration;
 use super::database::Database;
 use super::failure::{Envelope, EnvelopeError, Failure};
 use super::measures::Measures;
+use super::registration::Registration;
 use super::report::Report;
 use super::{Parts, Service, migrations, openapi};
 use crate::contract::settings::Environment;
@@ -89,6 +90,7 @@ pub async fn run(
     let parts = Parts { configuration: configuration.clone(), database: database.clone(), measures };
     let mut running = (service.start)(&parts).map_err(Error::Start)?;
     let report = Arc::new(Report::new(&parts, &mut running, &lookup));
+    let registration = Registration::new(configuration.clone());
     let router = router(service, running.routes, report.clone(), &configuration);
 
     let address = std::net::SocketAddr::new(configuration.host, configuration.port);
@@ -113,6 +115,7 @@ pub async fn run(
         () = too_long => tracing::warn!("requests were still under way when the time to stop was over"),
         () = running.background => {}
         () = report.run(&parts, service) => {}
+        () = registration.run(&database, service) => {}
         () = database.watch() => {}
     }
     // After the last request, and not for long: a frozen server must not hold the end up.

@@ -62,18 +62,11 @@ impl Tokens {
 
     /// What the token of a request says; whether its session still holds is for the service to ask.
     pub fn verify(&self, headers: &HeaderMap) -> Result<Claims, Failure> {
-        let mut lines = headers.get_all(AUTHORIZATION).iter();
-        let line = match (lines.next(), lines.next()) {
-            (None, _) => return Err(Failure::unauthorized(MISSING)),
-            (Some(line), None) => line.to_str().ok(),
-            (Some(_), Some(_)) => None,
-        };
-        let (scheme, token) =
-            line.and_then(|line| line.split_once(' ')).ok_or_else(|| Failure::unauthorized(MALFORMED))?;
-        let token = token.trim_matches(' ');
-        if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() || token.contains(' ') {
-            return Err(Failure::unauthorized(MALFORMED));
-        }
+        self.read(bearer(headers)?)
+    }
+
+    /// What a token says, if it holds.
+    pub fn read(&self, token: &str) -> Result<Claims, Failure> {
         let invalid = || Failure::unauthorized(INVALID);
         if token.len() > LONGEST {
             return Err(invalid());
@@ -84,6 +77,23 @@ impl Tokens {
         let is_ours =
             claims.iat <= unix_seconds() + 30 && claims.exp.saturating_sub(claims.iat) <= ACCESS_SECONDS;
         if is_ours { Ok(claims) } else { Err(invalid()) }
+    }
+}
+
+/// The token of a request (D65).
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let line = match (lines.next(), lines.next()) {
+        (None, _) => return Err(Failure::unauthorized(MISSING)),
+        (Some(line), None) => line.to_str().ok(),
+        (Some(_), Some(_)) => None,
+    };
+    let (scheme, token) =
+        line.and_then(|line| line.split_once(' ')).ok_or_else(|| Failure::unauthorized(MALFORMED))?;
+    let token = token.trim_matches(' ');
+    match scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() && !token.contains(' ') {
+        true => Ok(token),
+        false => Err(Failure::unauthorized(MALFORMED)),
     }
 }
 

@@ -1,12 +1,12 @@
-//! One GET over HTTP or HTTPS, within a time: for checks of other services, key sets and the application's metrics.
+//! One request over HTTP or HTTPS, within a time: for checks of other services, key sets and the application's metrics.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -44,7 +44,7 @@ pub enum Error {
 
 /// A client, and the certificates it was made with.
 type Made = (Vec<u8>, HttpsClient);
-type HttpsClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A client for such requests. Cheap to clone.
 ///
@@ -112,17 +112,40 @@ impl Fetch {
         headers: HeaderMap,
         within: Duration,
     ) -> Result<(StatusCode, Bytes), Error> {
+        self.ask(Method::GET, url, headers, Bytes::new(), within).await
+    }
+
+    /// Status and body of what answers a POST of `body`.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        self.ask(Method::POST, url, headers, body, within).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<(StatusCode, Bytes), Error> {
         let uri: Uri = url.parse().map_err(|_| Error::Url(url.into()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(Error::Url(url.into()));
         }
-        let mut request = Request::new(Empty::new());
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         tokio::time::timeout(within, self.send(request)).await.map_err(|_| Error::Timeout(within))?
     }
 
-    async fn send(&self, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), Error> {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Error> {
         let client = self.client().await?;
         let answer = client.request(request).await.map_err(|error| Error::Connection(told(&error)))?;
         let status = answer.status();

@@ -64,7 +64,9 @@ fn expected() -> Vec<String> {
         numbered("E", 70..=76),
         numbered("E", 78..=79),
         numbered("F", 1..=9),
-        [2, 3, 6, 7, 9, 14, 18, 19, 20, 21, 26, 29, 30].map(|number| format!("DL{number:02}")).to_vec(),
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 18, 19, 20, 21, 26, 29, 30]
+            .map(|number| format!("DL{number:02}"))
+            .to_vec(),
         numbered("H", 1..=12),
         numbered("X", 1..=61),
         [1, 2, 3, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 23, 24, 25, 26, 27, 31, 32, 33, 34, 35, 36]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::support::{PASSWORD, Person, Platform, Running};
 
 /// Writes for as long as it is told to, and what was acknowledged of it.
-async fn write(service: &Running, person: &Person, stop: &AtomicBool) -> Written {
+pub async fn write(service: &Running, person: &Person, stop: &AtomicBool) -> Written {
     let mut written = Written::default();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -44,10 +44,10 @@ async fn write(service: &Running, person: &Person, stop: &AtomicBool) -> Written
 }
 
 #[derive(Default)]
-struct Written {
+pub struct Written {
     registered: BTreeMap<String, String>,
     bio: Option<i64>,
-    refusals: BTreeMap<u16, usize>,
+    pub refusals: BTreeMap<u16, usize>,
 }
 
 impl Written {
@@ -59,7 +59,7 @@ impl Written {
 }
 
 /// Everything acknowledged is there.
-fn check(platform: &Platform, written: &Written) {
+pub fn check(platform: &Platform, written: &Written) {
     let there = platform.postgres.answer("SELECT username || '=' || id FROM users WHERE username LIKE 'w-%'");
     let there: Vec<&str> = there.lines().collect();
     for (name, id) in &written.registered {
@@ -70,7 +70,7 @@ fn check(platform: &Platform, written: &Written) {
 }
 
 /// Wait until a read works again: how long that took.
-async fn back(service: &Running, person: &Person) -> Duration {
+pub async fn back(service: &Running, person: &Person) -> Duration {
     let begun = Instant::now();
     loop {
         let answer = service.get(&person.path()).by(person).send().await;

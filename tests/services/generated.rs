@@ -6,25 +6,25 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::support::Platform;
+use super::issuer::Issuer;
+use super::support::{Platform, Running};
 
-/// Requests that are made of the document itself, about, whatever is asked for.
-const COVERAGE: usize = 1_000;
-/// Requests that an example more makes, at least.
-const PER_EXAMPLE: usize = 15;
+/// What a document comes to.
+struct Size {
+    /// Requests that are made of the document itself, about, whatever is asked for.
+    coverage: usize,
+    /// Requests that an example more makes, at least.
+    per_example: usize,
+}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_that_the_document_leads_to_finds_a_fault() {
+/// Send what the document of a service leads to, with the hooks of that service and what these need.
+async fn generate(service: &Running, hooks: &str, size: Size, variables: Vec<(&'static str, String)>) {
     let program = std::env::var("VISIOBOOK_SCHEMATHESIS").expect("VISIOBOOK_SCHEMATHESIS: run `make stores`");
     let requests: usize = std::env::var("VISIOBOOK_REQUESTS").map_or(1_000, |text| text.parse().unwrap());
-    // Throttling is tested elsewhere; here it would hide what is behind it.
-    let platform = Platform::new().with("LOGIN_ATTEMPTS", "0");
-    let service = platform.start().await;
     service.until_ready().await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/schemathesis");
     let work = tempfile::tempdir().unwrap();
-    let grant = format!("{} service users grant", env!("CARGO_BIN_EXE_visiobook"));
-    let examples = (requests.saturating_sub(COVERAGE) / PER_EXAMPLE).max(10).to_string();
+    let examples = (requests.saturating_sub(size.coverage) / size.per_example).max(10).to_string();
     let mut command = Command::new(program);
     command
         .arg("--config-file")
@@ -41,11 +41,10 @@ async fn no_request_that_the_document_leads_to_finds_a_fault() {
         .current_dir(work.path())
         .env("PYTHONPATH", &folder)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("SCHEMATHESIS_HOOKS", hooks)
         .env("VISIOBOOK_URL", service.url(""))
-        .env("VISIOBOOK_GRANT", grant)
-        .env("DATABASE_URL", platform.postgres.url())
-        .env("JWT_SECRET", super::support::SECRET);
+        .env("JWT_SECRET", super::support::SECRET)
+        .envs(variables);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -54,4 +53,27 @@ async fn no_request_that_the_document_leads_to_finds_a_fault() {
     let sent: usize = sent.and_then(|number| number.parse().ok()).unwrap_or_default();
     assert!(sent >= requests, "only {sent} requests were made:\n{told}");
     assert!(!service.log().contains("\"level\":\"error\""), "{}", service.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_that_the_document_leads_to_finds_a_fault() {
+    // Throttling is tested elsewhere; here it would hide what is behind it.
+    let platform = Platform::new().with("LOGIN_ATTEMPTS", "0");
+    let service = platform.start().await;
+    let grant = format!("{} service users grant", env!("CARGO_BIN_EXE_visiobook"));
+    let variables = vec![("VISIOBOOK_GRANT", grant), ("DATABASE_URL", platform.postgres.url())];
+    generate(&service, "users_hooks", Size { coverage: 1_000, per_example: 15 }, variables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_that_the_document_of_the_registry_leads_to_finds_a_fault() {
+    let issuer = Issuer::new();
+    let platform = Platform::of("database").with("SERVICE_KEYS_FOLDER", issuer.keys().to_str().unwrap());
+    let service = platform.start().await;
+    let variables = vec![("SERVICE_TOKEN", issuer.token("shop", "books"))];
+    generate(&service, "database_hooks", Size { coverage: 650, per_example: 9 }, variables).await;
+    // It was not refusals alone.
+    let metrics = service.get("/metrics").send().await.expect(200);
+    let syncs = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix("schema_syncs "));
+    assert!(syncs.is_some_and(|syncs| syncs.parse::<u32>().unwrap() > 10), "{syncs:?} schemas were told");
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use visiobook::services::migrations::{self, Step};
-use visiobook::services::{SERVICES, outbox, users};
+use visiobook::services::{SERVICES, outbox, registry, schema, users};
 
 use super::support::Platform;
 
@@ -13,21 +13,24 @@ async fn connect(platform: &Platform) -> sqlx::PgConnection {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_statement_fits_the_schema() {
-    let platform = Platform::new();
-    let mut connection = connect(&platform).await;
-    let mut statements = users::statements::all();
-    statements.extend(outbox::STATEMENTS.map(str::to_owned));
-    assert!(statements.len() > 40);
-    for statement in statements {
-        let prepared = connection.prepare(AssertSqlSafe(statement.clone()).into_sql_str()).await;
-        assert!(prepared.is_ok(), "{statement}\n{}", prepared.err().unwrap());
+    for (service, statements, least) in
+        [("users", users::statements::all(), 40), ("database", registry::statements::all(), 15)]
+    {
+        let platform = Platform::of(service);
+        let mut connection = connect(&platform).await;
+        assert!(statements.len() > least, "{service}: {}", statements.len());
+        let shared = outbox::STATEMENTS.into_iter().chain(schema::STATEMENTS).map(str::to_owned);
+        for statement in statements.into_iter().chain(shared) {
+            let prepared = connection.prepare(AssertSqlSafe(statement.clone()).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{statement}\n{}", prepared.err().unwrap());
+        }
+        assert!(connection.prepare("SELECT gone FROM outbox_events".into_sql_str()).await.is_err());
     }
-    assert!(connection.prepare("SELECT gone FROM users".into_sql_str()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_is_as_the_guidelines_want_it() {
-    let platform = Platform::new();
+    let platforms = SERVICES.map(|service| Platform::of(service.name));
     for (rule, offences) in [
         (
             "DL02: snake_case",
@@ -49,7 +52,9 @@ async fn every_table_is_as_the_guidelines_want_it() {
             WHERE t.schemaname = 'public' AND t.tablename NOT LIKE '\\_%' AND c.column_name IS NULL",
         ),
     ] {
-        assert_eq!(platform.postgres.answer(offences), "", "{rule}");
+        for platform in &platforms {
+            assert_eq!(platform.postgres.answer(offences), "", "{rule}");
+        }
     }
 }
 

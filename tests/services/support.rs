@@ -27,20 +27,26 @@ pub const PASSWORD: &str = "correct-horse-battery";
 pub struct Platform {
     pub postgres: Server,
     pub redis: Option<Server>,
+    service: &'static str,
     variables: Vec<(String, String)>,
 }
 
 impl Platform {
-    /// With both stores, and the schema in place.
+    /// Of users, with both stores, and the schema in place.
     pub fn new() -> Platform {
-        let platform = Platform::bare(Some(Server::redis(false)));
+        Platform::of("users")
+    }
+
+    /// The same of another service.
+    pub fn of(service: &'static str) -> Platform {
+        let platform = Platform { service, ..Platform::bare(Some(Server::redis(false))) };
         platform.migrate();
         platform
     }
 
     /// Without a schema.
     pub fn bare(redis: Option<Server>) -> Platform {
-        Platform { postgres: Server::postgres(false), redis, variables: Vec::new() }
+        Platform { postgres: Server::postgres(false), redis, service: "users", variables: Vec::new() }
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Platform {
@@ -50,7 +56,7 @@ impl Platform {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_visiobook"));
-        command.args(["service", "users"]).args(arguments).env_clear();
+        command.args(["service", self.service]).args(arguments).env_clear();
         command.env("DATABASE_URL", self.postgres.url()).env("JWT_SECRET", SECRET).env("PORT", "0");
         command.env("BCRYPT_ROUNDS", "4").env("SERVICE_VERSION", "1.2.3");
         command.envs(self.redis.as_ref().map(|redis| ("REDIS_URL", redis.url())));
@@ -255,8 +261,12 @@ impl Ask<'_> {
     }
 
     pub fn by(self, person: &Person) -> Self {
-        let token = format!("Bearer {}", person.token);
-        self.header("authorization", &token)
+        self.bearing(&person.token)
+    }
+
+    /// With a token.
+    pub fn bearing(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
     }
 
     pub async fn try_send(self) -> Result<Answer, String> {

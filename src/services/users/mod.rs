@@ -11,7 +11,7 @@ mod types;
 mod validation;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use http::HeaderMap;
@@ -99,18 +99,6 @@ impl Users {
         admitted
             .map_err(|error| Failure::of_database("Failed to check the session", error))?
             .ok_or_else(|| Failure::unauthorized(INVALID))
-    }
-
-    /// A piece of business, counted and timed (E07, E08).
-    async fn measure<T>(
-        &self,
-        operation: &'static str,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let begun = Instant::now();
-        let outcome = work.await;
-        self.measures.record_operation(operation, begun.elapsed(), outcome.is_ok());
-        outcome
     }
 
     async fn count(&self) {

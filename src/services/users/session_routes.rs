@@ -11,11 +11,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::Users;
 use super::sessions::{Refresh, Renewed};
 use super::types::{Granted, Login, Renew, Sessions};
 use super::validation::PASSWORD_BYTES;
-use super::{Users, routes::json};
-use crate::services::body::{Body, INVALID};
+use crate::services::body::{Body, INVALID, json};
 use crate::services::failure::Failure;
 use crate::services::parameters::PathId;
 use crate::services::tokens::ACCESS_SECONDS;
@@ -53,7 +53,7 @@ async fn log_in(
     Extension(correlation): Extension<CorrelationId>,
     Body(login): Body<Login>,
 ) -> Result<Response, Failure> {
-    users.measure("log_in", begin(&users, correlation.as_str(), login)).await
+    users.measures.measure("log_in", begin(&users, correlation.as_str(), login)).await
 }
 
 async fn begin(users: &Users, correlation_id: &str, login: Login) -> Result<Response, Failure> {
@@ -116,7 +116,7 @@ async fn renew(State(users): State<Arc<Users>>, Body(asked): Body<Renew>) -> Res
             }
         }
     };
-    users.measure("renew_session", work).await
+    users.measures.measure("renew_session", work).await
 }
 
 /// My sessions

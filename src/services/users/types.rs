@@ -186,7 +186,7 @@ pub struct UpdateUser {
     #[schema(value_type = Preferences, required = false)]
     pub preferences: Option<Preferences>,
     /// The version that the change is of; another one is 409.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "crate::services::body::whole")]
     #[schema(value_type = i32, required = false)]
     pub version: Option<i32>,
 }
@@ -194,16 +194,6 @@ pub struct UpdateUser {
 /// Something that was given, which may be null only where its own type is optional.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// A whole number, which JSON may write with a fraction of nothing.
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    // What is no version of ours is another version: the answer is the same.
-    match number.fract() == 0.0 {
-        true => Ok(Some(number as i32)),
-        false => Err(serde::de::Error::custom("is no whole number")),
-    }
 }
 
 /// A new password.

@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::keys::{Folder, Key, open_service_keys};
 use super::token::Token;
 use super::{INVALID, refuse};
-use crate::contract::service_token::SUBJECT_PREFIX;
+use crate::contract::service_token::service_of;
 use crate::contract::settings::ServiceTokens;
 use crate::sidecar::answer::Answer;
 
@@ -51,7 +51,7 @@ impl Services {
     pub(super) fn identify(&self, token: &Token<'_>, now: u64) -> Result<Identity, Answer> {
         let claims = &token.claims;
         let subject = claims.sub.as_deref().unwrap_or_default();
-        let (namespace, name) = parse(subject).ok_or_else(|| refuse(INVALID))?;
+        let (namespace, name) = service_of(subject).ok_or_else(|| refuse(INVALID))?;
         if !claims.is_current(now) || token.verify(&self.keys.load()).is_err() {
             return Err(refuse(INVALID));
         }
@@ -69,12 +69,6 @@ impl Services {
             None => namespace == self.namespace && allowed == name,
         })
     }
-}
-
-/// Namespace and name of `service/<namespace>/<name>`.
-fn parse(subject: &str) -> Option<(&str, &str)> {
-    let (namespace, name) = subject.strip_prefix(SUBJECT_PREFIX)?.split_once('/')?;
-    (!namespace.is_empty() && !name.is_empty() && !name.contains('/')).then_some((namespace, name))
 }
 
 fn forbid(message: &'static str) -> Answer {

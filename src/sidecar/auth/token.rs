@@ -28,7 +28,8 @@ pub struct Claims {
     iat: Option<f64>,
     aud: Option<Audience>,
     pub(super) iss: Option<String>,
-    pub(super) sub: Option<String>,
+    /// Whom it is of.
+    pub sub: Option<String>,
     pub(super) user_id: Option<Value>,
     pub(super) role: Option<Value>,
     calls: Option<Value>,

@@ -52,7 +52,7 @@ pub async fn create_user(
         }
         Ok(response)
     };
-    users.measure("create_user", work).await
+    users.measures.measure("create_user", work).await
 }
 
 /// A user
@@ -176,5 +176,5 @@ pub async fn delete_user(
             false => Err(not_found()),
         }
     };
-    users.measure("delete_user", work).await
+    users.measures.measure("delete_user", work).await
 }

@@ -7,10 +7,9 @@ mod rights;
 
 use std::sync::Arc;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH};
-use serde::Serialize;
+use http::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -20,7 +19,8 @@ use super::sessions::Caller;
 use super::store::Outcome;
 use super::types::{UpdateUser, User};
 use super::validation;
-use crate::services::failure::Failure;
+use crate::services::body::json;
+use crate::services::failure::{Failure, permit};
 use crate::services::parameters::PathId;
 use crate::sidecar::correlation::CorrelationId;
 
@@ -46,14 +46,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Users>> {
         .routes(routes!(rights::change_password))
         .routes(routes!(rights::change_status))
         .routes(routes!(rights::change_role))
-}
-
-/// A body of JSON.
-pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(error) => Failure::internal("Failed to write the answer", error).into_response(),
-    }
 }
 
 /// A user with the version that a change can be bound to.
@@ -109,7 +101,7 @@ async fn update(
             Outcome::Outdated => Err(Failure::conflict(OUTDATED)),
         }
     };
-    users.measure("update_user", work).await
+    users.measures.measure("update_user", work).await
 }
 
 /// The versions that `If-Match` names; none: any. What is no version of ours matches nothing.
@@ -120,10 +112,6 @@ fn matching(headers: &HeaderMap) -> Option<Vec<i32>> {
     }
     let tags = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
     Some(tags.filter_map(|tag| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()).collect())
-}
-
-fn permit(may: bool, rule: &'static str) -> Result<(), Failure> {
-    if may { Ok(()) } else { Err(Failure::forbidden(rule)) }
 }
 
 fn not_found() -> Failure {

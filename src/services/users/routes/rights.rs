@@ -57,7 +57,7 @@ pub async fn change_many_users(
         let changed = users.store.set_many(&ids, change.status, &caller.as_actor(correlation.as_str())).await;
         changed.map_err(|error| Failure::of_database("Failed to update users", error))
     };
-    let modified_count = users.measure("change_many_users", work).await?;
+    let modified_count = users.measures.measure("change_many_users", work).await?;
     Ok(json(StatusCode::OK, &Changed { modified_count }))
 }
 
@@ -117,7 +117,7 @@ pub async fn change_password(
             false => Err(Failure::conflict(OUTDATED)),
         }
     };
-    users.measure("change_password", work).await
+    users.measures.measure("change_password", work).await
 }
 
 /// Suspend a user, or let them in again
@@ -147,7 +147,7 @@ pub async fn change_status(
         let changed = users.store.set_status(id, change.status, &caller.as_actor(correlation.as_str())).await;
         after_change(changed)
     };
-    users.measure("change_status", work).await
+    users.measures.measure("change_status", work).await
 }
 
 /// Say what a user may
@@ -177,7 +177,7 @@ pub async fn change_role(
         let changed = users.store.set_role(id, change.role, &caller.as_actor(correlation.as_str())).await;
         after_change(changed)
     };
-    users.measure("change_role", work).await
+    users.measures.measure("change_role", work).await
 }
 
 /// The same of what only an admin may, and not about themself.

@@ -47,11 +47,7 @@ impl Store {
         let statement = sql::page(wanted.sort, wanted.direction);
         let read = || async {
             let (status, role) = filter.words();
-            // One snapshot, or the total could be of another moment than the entries.
-            let mut transaction = self.database.begin().await?;
-            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                .execute(&mut *transaction)
-                .await?;
+            let mut transaction = self.database.begin_snapshot().await?;
             let total: i64 =
                 sqlx::query_scalar(sql::COUNT).bind(status).bind(role).fetch_one(&mut *transaction).await?;
             let rows = sqlx::query(AssertSqlSafe(statement.clone()))

@@ -1,4 +1,4 @@
-"""What the document of a service cannot say, told to schemathesis.
+"""What the document of users cannot say, told to schemathesis.
 
 VISIOBOOK_URL is where the service is; VISIOBOOK_GRANT is the command that makes the user of an address an admin.
 """
