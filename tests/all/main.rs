@@ -12,6 +12,8 @@ mod exposure;
 mod generated;
 mod golden;
 mod monitoring;
+mod notifications;
+mod promotion;
 mod properties;
 mod reference;
 mod refusals;
