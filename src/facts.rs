@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::kinds::Kind;
 use crate::api::names::Colour;
-use crate::api::{RolloutStatus, VisiobookEnvironmentSpec};
+use crate::api::{BreakGlass, RolloutStatus, VisiobookEnvironmentSpec};
 
 pub use container::ContainerFact;
 pub use content::{Content, Signing, SigningKey, TokenContent};
@@ -165,12 +165,27 @@ pub struct Orders {
     pub approve: Option<String>,
     /// Who says so.
     pub approved_by: Option<String>,
+    /// It may go on in a freeze.
+    pub break_glass: Option<String>,
+    /// Who says so.
+    pub break_glass_by: Option<String>,
+    /// Why.
+    pub break_glass_reason: Option<String>,
     /// It is to stop.
     pub abort: Option<String>,
     /// It failed, and is to be tried again.
     pub retry: Option<String>,
     /// It serves, and is to be taken back.
     pub undo: Option<String>,
+}
+
+impl Orders {
+    /// Who lets an attempt go on in a freeze, and why; nobody without a name and a reason.
+    pub fn breaks_glass(&self, attempt: &str) -> Option<BreakGlass> {
+        let named = self.break_glass.as_deref() == Some(attempt);
+        let (by, reason) = (self.break_glass_by.as_ref()?, self.break_glass_reason.as_ref()?);
+        named.then(|| BreakGlass { by: by.clone(), reason: reason.chars().take(300).collect() })
+    }
 }
 
 /// A pod that is ready behind a Service, and is not on its way out.

@@ -8,7 +8,7 @@
 //! | words | contract, api, facts | each other, downwards | client, async, clock, environment |
 //! | thought | check, rollout, plan, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
 //! | | manifest, convert | words, check; convert uses plan and manifest too | the same |
-//! | hands | apply, telemetry, handover, doctor | words, thought | decisions |
+//! | hands | apply, notify, telemetry, handover, doctor | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
 //! | data plane | sidecar, services, conformance | contract, telemetry (sidecar), parts of the sidecar (services) | kube, api, check, plan |
 //! | doors | cli, main | everything | logic |
@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod facts;
 pub mod handover;
 pub mod manifest;
+pub mod notify;
 pub mod operator;
 pub mod plan;
 pub mod rollout;

@@ -3,7 +3,9 @@
 mod conditions;
 mod environment;
 mod events;
+mod notices;
 mod pods;
+mod releases;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -15,6 +17,8 @@ use crate::facts::{Applied, ContainerFact, DeploymentFact, EnvironmentFact, Fact
 use crate::plan::Plan;
 use crate::rollout::Decision;
 pub use environment::{Listed, Overview, Place, Violation, report_environment};
+pub use notices::{Notice, notices, wants};
+pub use releases::{News, news};
 
 /// Everything that a pass knows at its end.
 pub struct Pass<'a> {

@@ -24,13 +24,18 @@ install_stores() {
 
 # Prints the path of schemathesis, of one version and outside of the checkout.
 install_schemathesis() { # VERSION
-  local folder=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}/tools/schemathesis-$1
-  if [ ! -x "$folder/bin/schemathesis" ]; then
+  install_python schemathesis "$1"
+}
+
+# Prints the path of a program of PyPI that is called like its package.
+install_python() { # NAME VERSION
+  local folder=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}/tools/$1-$2
+  if [ ! -x "$folder/bin/$1" ]; then
     { python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv; } >&2
-    say "installing schemathesis $1" >&2
+    say "installing $1 $2" >&2
     rm -rf "$folder"
     python3 -m venv "$folder"
-    "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$1" >&2 || { rm -rf "$folder"; return 1; }
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "$1==$2" >&2 || { rm -rf "$folder"; return 1; }
   fi
-  echo "$folder/bin/schemathesis"
+  echo "$folder/bin/$1"
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
 use super::autoscaling::{Load, podinfo};
-use crate::support::argocd::{ArgoCd, health};
+use crate::support::argocd::{ArgoCd, changed, health, offered};
 use crate::support::{Site, is, quick, root, soak, tools};
 
 /// A file of `examples/`, with the names of the test in the place of its own.
@@ -269,4 +269,46 @@ async fn every_state_of_a_service_has_its_health_in_argo_cd() {
     assert_health(&environment, "Degraded", "a quota is missing");
     environment["status"]["observedGeneration"] = 1.into();
     assert_health(&environment, "Progressing", "this generation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_waits_is_suspended_in_argo_cd_and_its_actions_name_it() {
+    let folder = tools("argocd").await;
+    let with = |reason: &str, rollout: Value| {
+        json!({
+            "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
+            "metadata": { "name": "users", "namespace": "shop", "generation": 2 }, "spec": { "image": "a:1" },
+            "status": { "observedGeneration": 2, "rollout": rollout, "conditions": [
+                { "type": "Reconciling", "status": "True", "reason": reason, "message": "waits for somebody" },
+            ] },
+        })
+    };
+    let rollout = |state: &str| json!({ "state": state, "attempt": "bbbbbbbbbb-7", "outcome": "Promoted", "previousRevision": "aaaaaaaaaa" });
+    for (reason, status) in
+        [("AwaitingApproval", "Suspended"), ("Frozen", "Suspended"), ("Deploying", "Progressing")]
+    {
+        let told = health(&folder, &with(reason, rollout("AwaitingApproval")));
+        assert_eq!(told, (status.to_string(), "waits for somebody".to_string()), "{reason}");
+    }
+    for (state, actions) in [
+        ("AwaitingApproval", vec!["abort", "approve", "pause"]),
+        ("Deploying", vec!["abort", "pause"]),
+        ("Soaking", vec!["abort", "pause"]),
+        ("Retiring", vec!["pause", "undo"]),
+    ] {
+        assert_eq!(offered(&folder, &with("any", rollout(state))), actions, "{state}");
+    }
+    // A service that was never released blue-green.
+    assert_eq!(offered(&folder, &with("any", Value::Null)), ["pause"]);
+    let waiting = with("any", rollout("AwaitingApproval"));
+    for (action, annotations) in [
+        ("approve", vec!["approve: bbbbbbbbbb-7", "approved-by: system:serviceaccount:argocd:argocd-server"]),
+        ("abort", vec!["abort: bbbbbbbbbb-7"]),
+        ("undo", vec!["undo: bbbbbbbbbb-7"]),
+    ] {
+        let change = changed(&folder, &waiting, action);
+        for annotation in annotations {
+            assert!(change.contains(&format!("platform.visiobook.com/{annotation}\n")), "{change}");
+        }
+    }
 }

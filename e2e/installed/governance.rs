@@ -12,6 +12,9 @@ use crate::support::{INTRUDER, STANDIN, Site, eventually, is, kubectl, message, 
 
 const APPROVE: &str = "platform.visiobook.com/approve";
 const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
+const BREAK_GLASS: &str = "platform.visiobook.com/break-glass";
+const BREAK_GLASS_BY: &str = "platform.visiobook.com/break-glass-by";
+const BREAK_GLASS_REASON: &str = "platform.visiobook.com/break-glass-reason";
 
 /// A production environment whose groups are named after the namespace of the test, so that tests share nobody.
 fn production(more: Value) -> Value {
@@ -138,6 +141,27 @@ async fn only_an_approver_approves_under_their_own_name_and_nothing_else_at_once
     });
     let (made, answer) = try_kubectl(&["create", "-f", "-"], Some(&born.to_string()));
     assert!(!made && answer.contains("[approval-"), "{answer}");
+
+    // The same for a release in a freeze, which has to say why too.
+    let glass = |name: &str, why: Option<&str>| json!({ BREAK_GLASS: "a-1", BREAK_GLASS_BY: name, BREAK_GLASS_REASON: why });
+    let why = Some("customers cannot pay");
+    told(
+        annotate(&maintainer, &site, glass("mara", why)).await,
+        &["mara may not release", "[break-glass-right]"],
+    );
+    told(annotate(&approver, &site, glass("mara", why)).await, &["set it to ada", "[break-glass-name]"]);
+    told(annotate(&approver, &site, glass("ada", None)).await, &["[break-glass-reason]"]);
+    told(annotate(&approver, &site, glass("ada", Some(" "))).await, &["[break-glass-reason]"]);
+    told(annotate(&maintainer, &site, json!({ BREAK_GLASS_REASON: "any" })).await, &["[break-glass-name]"]);
+    let both = json!({ "metadata": { "annotations": glass("ada", why) }, "spec": { "replicas": 1 } });
+    told(patch(&approver, &site, both).await, &["change spec first", "[break-glass-alone]"]);
+    annotate(&approver, &site, glass("ada", why)).await.expect("an approver breaks the glass");
+    told(
+        annotate(&maintainer, &site, json!({ BREAK_GLASS_REASON: "other" })).await,
+        &["[break-glass-right]"],
+    );
+    let back = json!({ BREAK_GLASS: null, BREAK_GLASS_BY: null, BREAK_GLASS_REASON: null });
+    annotate(&maintainer, &site, back).await.expect("taken back");
 
     annotate(&approver, &site, by("ada")).await.expect("an approver approves");
     is_audited(&site, "ada").await;

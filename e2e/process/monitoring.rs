@@ -1,14 +1,16 @@
 //! Prometheus, the real one, finds what the operator writes for it, and dashboards and alerts find what pods tell.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
+use visiobook::api::{Outcome, VisiobookService, names};
 use visiobook::plan::monitoring::OF_DATABASES;
 use visiobook::telemetry::monitoring as own;
 
-use crate::support::Clients;
 use crate::support::definitions::Definitions;
 use crate::support::operator::{Stage, alone};
 use crate::support::prometheus::Prometheus;
+use crate::support::{Clients, quick};
 
 /// podinfo, which is written in Go, tells the metrics of its runtime, and answers with any status that it is asked for.
 /// It only says that it has a database.
@@ -95,6 +97,42 @@ async fn dashboards_and_alerts_find_what_real_pods_tell() {
     for (_, query) in queries(&dashboard(&own, "visiobook-operator.json")) {
         prometheus.until(&query).await;
     }
+
+    // The dashboard of releases: a switch, and a return.
+    let release = |number: &str| {
+        quick(
+            json!({ "rollout": { "strategy": "BlueGreen", "soakSeconds": 1 }, "env": { "RELEASE": number } }),
+        )
+    };
+    site.apply("scenes", release("1")).await;
+    site.ready("scenes").await;
+    let theirs = format!(r#"namespace="{}",name="scenes""#, site.namespace);
+    prometheus.until(&format!("visiobook_release_state{{{theirs}}}")).await;
+    site.apply("scenes", release("2")).await;
+    let ended = async |outcome: Outcome| {
+        let is = |service: &VisiobookService| {
+            let release = service.status.as_ref().and_then(|status| status.rollout.as_ref());
+            release.is_some_and(|release| release.outcome == Some(outcome))
+        };
+        site.until("scenes", outcome.as_str(), is)
+            .await
+            .status
+            .and_then(|status| status.rollout)
+            .expect("one")
+    };
+    let promoted = ended(Outcome::Promoted).await;
+    let undo = json!({ "metadata": { "annotations": { names::UNDO: promoted.attempt } } });
+    site.services().patch("scenes", &PatchParams::default(), &Patch::Merge(&undo)).await.expect("an order");
+    ended(Outcome::RolledBack).await;
+    let board = dashboard(&own, "visiobook-releases.json");
+    for (_, query) in queries(&board) {
+        prometheus.until(&query).await;
+    }
+    // The mark of the switch stands at the switch.
+    let mark = board["annotations"]["list"][0]["expr"].as_str().expect("a query");
+    let mark = prometheus.until(mark).await;
+    let switched = promoted.switched.expect("a switch").0.as_millisecond().to_string();
+    assert!(mark.iter().any(|series| series["value"][1] == *switched), "{switched}: {mark:?}");
 
     // The rules are loaded, and see the errors; what is well does not fire.
     let errors = r#"ALERTS{alertname="HighErrorRate",service="films"}"#;

@@ -488,3 +488,151 @@ async fn a_strategy_changes_both_ways_and_the_colour_that_serves_stays() {
     assert!(site.child(Kind::Deployment, "users-blue").await.is_none());
     drop(operator);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_holds_releases_back_until_somebody_breaks_the_glass_and_lets_an_undo_through() {
+    let calm = calm().await;
+    let freezes =
+        json!([{ "reason": "sales", "from": "2026-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z" }]);
+    let stage = stage(&calm, "freeze", json!({ "freezes": freezes })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    // What a service needs to exist is made.
+    site.apply("users", quick(json!({}))).await;
+    let first = site.ready("users").await;
+    let pods = site.pod_uids("users").await;
+
+    site.apply("users", second()).await;
+    let waits = site.condition("users", "Reconciling", "True", "Frozen").await;
+    let told = crate::support::message(&waits, "Reconciling");
+    assert!(told.contains("2099-01-01T00:00:00Z (sales)"), "{told}");
+    // It costs nothing to wait.
+    proxy.quiet(Duration::from_secs(6)).await;
+    assert_eq!(site.pod_uids("users").await, pods, "it started in a freeze");
+
+    let asked = rollout(&waits).and_then(|rollout| rollout.asked.clone()).expect("what is asked for");
+    let attempt = format!("{}-1", asked.revision);
+    assert!(told.contains(&format!("{}={attempt} ", names::BREAK_GLASS)), "{told}");
+    let me = approve(site, "users", "0000000000-0").await;
+    let glass = json!({ "metadata": { "annotations": {
+        names::BREAK_GLASS: attempt, names::BREAK_GLASS_BY: me, names::BREAK_GLASS_REASON: "customers cannot pay",
+    } } });
+    site.services().patch("users", &PatchParams::default(), &Patch::Merge(&glass)).await.expect("broken");
+    let promoted = ended(site, "users", Outcome::Promoted).await;
+    assert_eq!((promoted.colour, promoted.attempt.as_ref()), (Colour::Green, Some(&attempt)));
+    let kept = promoted.history[0].break_glass.clone().expect("who broke the glass");
+    assert_eq!((kept.by, kept.reason), (me, "customers cannot pay".to_string()));
+
+    order(site, "users", names::UNDO, Some(&attempt)).await;
+    let undone = ended(site, "users", Outcome::RolledBack).await;
+    assert_eq!(Some(&undone.revision), rollout(&first).map(|rollout| &rollout.revision));
+    drop(operator);
+}
+
+/// Somebody who is told: what came, and whether they answer at all.
+async fn receiver() -> (String, std::sync::Arc<std::sync::Mutex<Vec<Value>>>) {
+    let told: std::sync::Arc<std::sync::Mutex<Vec<Value>>> = Default::default();
+    let keep = told.clone();
+    let take = move |body: String| {
+        keep.lock().expect("messages").push(serde_json::from_str(&body).expect("JSON"));
+        std::future::ready("ok")
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/told", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(take)).await });
+    (url, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c29_people_are_told_once_of_each_release_also_when_the_operator_dies_meanwhile() {
+    let calm = calm().await;
+    let stage = stage(&calm, "told", json!({ "approval": true })).await;
+    let site = &stage.site;
+    let (url, told) = receiver().await;
+    // Nobody is there; a connection that is taken and never answered; one that is no URL; a Secret that is missing.
+    let nobody = { std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port") };
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let slow = format!("http://{}/", silent.local_addr().expect("an address"));
+    let nobody = format!("http://{nobody}/hidden");
+    site.secret("addresses", &[("good", &*url), ("nobody", &*nobody), ("slow", &*slow), ("bad", "hidden")])
+        .await;
+    let hook = |name: &str, key: &str| json!({ "name": name, "webhook": { "urlFrom": { "name": "addresses", "key": key } } });
+    let slack = json!({ "name": "slack", "slack": { "urlFrom": { "name": "addresses", "key": "good" } } });
+    let missing = json!({ "name": "missing", "webhook": { "urlFrom": { "name": "nothing", "key": "url" } } });
+    let environment = json!({
+        "type": "development", "defaults": { "replicas": 2, "autoscaling": { "enabled": false } },
+        "rollout": { "strategy": "BlueGreen", "soakSeconds": 2, "warmSeconds": 3600, "approval": true },
+        "notifications": [hook("good", "good"), slack, hook("nobody", "nobody"), hook("slow", "slow"), hook("bad", "bad"), missing],
+    });
+    site.environment(&site.namespace, environment).await;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    site.apply("users", second()).await;
+    let attempt = state(site, "users", ReleaseState::AwaitingApproval).await.attempt.expect("an attempt");
+    let count = |event: &str| {
+        told.lock().expect("messages").iter().filter(|message| message["event"] == event).count()
+    };
+    eventually("the wait to be told", || async {
+        if count("AwaitingApproval") == 1 { Ok(()) } else { Err(told.lock().expect("messages").clone()) }
+    })
+    .await;
+    // Killed, and again: what was told is not told again.
+    drop(operator);
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    let started = Instant::now();
+    approve(site, "users", &attempt).await;
+    ended(site, "users", Outcome::Promoted).await;
+    assert!(started.elapsed() < Duration::from_secs(30), "it waited for those who are told");
+    eventually("the end to be told", || async {
+        if count("Promoted") == 1 { Ok(()) } else { Err(told.lock().expect("messages").clone()) }
+    })
+    .await;
+    drop(operator);
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let all = told.lock().expect("messages").clone();
+    assert_eq!((all.len(), count("AwaitingApproval"), count("Promoted")), (4, 1, 1), "{all:?}");
+    let message = &all.iter().find(|message| message["event"] == "Promoted").expect("told")["message"];
+    assert!(
+        message.as_str().is_some_and(|text| text.contains(&format!("release {attempt} of"))),
+        "{message}"
+    );
+    let slack = all.iter().filter_map(|message| message["text"].as_str());
+    assert!(slack.clone().any(|text| text.starts_with("[users] SUCCESS: ")), "{all:?}");
+
+    // Those who were not told are named, and their secrets are not.
+    order(site, "users", names::UNDO, Some(&attempt)).await;
+    let wanted = [
+        ("bad", "is no http(s) URL"),
+        ("missing", "does not exist"),
+        ("slow", "it may have arrived"),
+        ("nobody", "onnect"),
+    ];
+    eventually("the events", || async {
+        let events = crate::support::events(site, "users").await;
+        let failed: Vec<&str> =
+            events.iter().filter_map(|event| event.strip_prefix("NotificationFailed: ")).collect();
+        assert!(failed.iter().all(|note| !note.contains("hidden")), "{failed:?}");
+        let told = |(name, why): &(&str, &str)| {
+            failed.iter().any(|note| note.starts_with(&format!("{name} was not told")) && note.contains(why))
+        };
+        if wanted.iter().all(told) { Ok(()) } else { Err(events) }
+    })
+    .await;
+    let text = operator.metrics().await;
+    for line in [
+        r#"kind="webhook",outcome="failed""#,
+        r#"kind="webhook",outcome="unknown""#,
+        r#"kind="slack",outcome="delivered""#,
+    ] {
+        let count = text.lines().find(|l| l.starts_with("visiobook_notifications_total") && l.contains(line));
+        assert!(count.is_some_and(|count| !count.ends_with(" 0")), "{line} in {text}");
+    }
+}

@@ -244,16 +244,37 @@ impl Drop for ArgoCd {
 
 /// What Argo CD's own engine says of an object's health under our settings: the status, and the message.
 pub fn health(folder: &Path, object: &Value) -> (String, String) {
-    let file = tempfile::NamedTempFile::new().expect("file");
-    std::fs::write(file.path(), object.to_string()).expect("written");
-    let printed = run(Command::new(folder.join("argocd"))
-        .args(["admin", "settings", "resource-overrides", "health"])
-        .arg(file.path())
-        .arg("--argocd-cm-path")
-        .arg(root().join(SETTINGS)));
+    let printed = resource_overrides(folder, object, &["health"], &[]);
     let line = |word: &str| {
         let found = printed.lines().find_map(|line| line.strip_prefix(word));
         found.unwrap_or_else(|| panic!("no {word} in {printed}")).trim().to_string()
     };
     (line("STATUS:"), line("MESSAGE:"))
+}
+
+/// The actions that Argo CD's own engine offers for an object under our settings.
+pub fn offered(folder: &Path, object: &Value) -> Vec<String> {
+    let lines = resource_overrides(folder, object, &["list-actions"], &[]);
+    let enabled = lines.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|_| words.next() == Some("false"))
+    });
+    enabled.map(str::to_string).collect()
+}
+
+/// What an action changes of an object, as Argo CD's own engine runs it under our settings.
+pub fn changed(folder: &Path, object: &Value, action: &str) -> String {
+    resource_overrides(folder, object, &["run-action"], &[action])
+}
+
+fn resource_overrides(folder: &Path, object: &Value, command: &[&str], more: &[&str]) -> String {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(file.path(), object.to_string()).expect("written");
+    run(Command::new(folder.join("argocd"))
+        .args(["admin", "settings", "resource-overrides"])
+        .args(command)
+        .arg(file.path())
+        .args(more)
+        .arg("--argocd-cm-path")
+        .arg(root().join(SETTINGS)))
 }

@@ -14,6 +14,7 @@ use super::exposure::EnvironmentIngress;
 use super::governance::{Access, PodSecurity, Quota, Ranges, VisiobookEnvironmentStatus};
 use super::isolation::EnvironmentNetworkPolicy;
 use super::monitoring::Monitoring;
+use super::notifications::Notification;
 use super::release::EnvironmentRollout;
 use super::secret_sources::EnvironmentSecrets;
 use super::sidecar::EnvironmentSidecar;
@@ -91,6 +92,10 @@ pub struct VisiobookEnvironmentSpec {
     /// How services are released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<EnvironmentRollout>,
+    /// Who is told of releases. Default: nobody.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<Notification>,
     /// How all services are watched, unless they say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,

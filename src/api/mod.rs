@@ -2,11 +2,13 @@
 
 mod environment;
 mod exposure;
+mod freeze;
 mod governance;
 mod isolation;
 pub mod kinds;
 mod monitoring;
 pub mod names;
+mod notifications;
 pub mod quantity;
 mod release;
 mod schema;
@@ -23,13 +25,15 @@ pub use environment::{
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
 pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls, ServicePort, ServiceType};
+pub use freeze::{BreakGlass, Freeze, Weekly};
 pub use governance::{
     Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
     VisiobookEnvironmentStatus,
 };
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use monitoring::{Alert, Monitoring, Objectives};
-pub use release::{EnvironmentRollout, Outcome, PastRelease, ReleaseState, RolloutStatus};
+pub use notifications::{Email, Encryption, Notification, NotificationEvent, Webhook};
+pub use release::{Asked, EnvironmentRollout, Outcome, PastRelease, Promotion, ReleaseState, RolloutStatus};
 pub use schema::crds;
 pub use secret_sources::{EnvironmentSecrets, RemoteKey, SecretKind, SecretSource, SecretStore, StoreKind};
 pub use service::{

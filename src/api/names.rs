@@ -43,12 +43,20 @@ pub const ROLES: [&str; 3] = ["visiobook-viewer", "visiobook-editor", "visiobook
 pub const APPROVE: &str = "platform.visiobook.com/approve";
 /// Annotation of a service: who set [`APPROVE`].
 pub const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
+/// Annotation of a service: the attempt that somebody lets go on in a freeze.
+pub const BREAK_GLASS: &str = "platform.visiobook.com/break-glass";
+/// Annotation of a service: who set [`BREAK_GLASS`].
+pub const BREAK_GLASS_BY: &str = "platform.visiobook.com/break-glass-by";
+/// Annotation of a service: why [`BREAK_GLASS`] was set.
+pub const BREAK_GLASS_REASON: &str = "platform.visiobook.com/break-glass-reason";
 /// Annotation of a service: the attempt that somebody stops.
 pub const ABORT: &str = "platform.visiobook.com/abort";
 /// Annotation of a service: the attempt that failed and that somebody wants tried again.
 pub const RETRY: &str = "platform.visiobook.com/retry";
 /// Annotation of a service: the attempt that serves and that somebody takes back.
 pub const UNDO: &str = "platform.visiobook.com/undo";
+/// Annotation of a service: evidence that another environment has verified its image.
+pub const EVIDENCE: &str = "platform.visiobook.com/evidence";
 /// Annotation of a Service, under the manager of its selector: where the releases of the service stand.
 pub const RELEASE: &str = "platform.visiobook.com/release";
 /// Label of a preview Service, which what selects the services of a team leaves out by it.

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::freeze::{BreakGlass, Freeze};
 use super::names::Colour;
 use super::service::Strategy;
 
@@ -31,6 +32,26 @@ pub struct EnvironmentRollout {
     #[schemars(range(min = 0, max = 604800))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_seconds: Option<i64>,
+    /// Times in which nothing is released forward. Default: none.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Freeze>,
+    /// Which environment must have verified an image before it runs here. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
+}
+
+/// An image runs only where another environment has promoted it (C12): a service carries the signed evidence in the
+/// annotation platform.visiobook.com/evidence.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Promotion {
+    /// Environments whose evidence counts, such as staging.
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)))]
+    pub from: Vec<String>,
+    /// Public keys that evidence may be signed with: PEM, P-256. While a key is replaced, the old one and the new one.
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 1024)))]
+    pub keys: Vec<String>,
 }
 
 /// Where a release stands.
@@ -43,7 +64,7 @@ pub enum ReleaseState {
     Deploying,
     /// They are ready and are checked.
     Verifying,
-    /// They are good, and somebody has to approve.
+    /// They are good, and somebody has to approve, or a freeze has to end.
     AwaitingApproval,
     /// Traffic moves as soon as as many pods are ready as serve now.
     Switching,
@@ -120,6 +141,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 5] = [
+        Outcome::Promoted,
+        Outcome::Aborted,
+        Outcome::RolledBack,
+        Outcome::Superseded,
+        Outcome::DeadlineExceeded,
+    ];
+
     /// The word in status, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -173,6 +203,9 @@ pub struct RolloutStatus {
     /// Revision that served before, which an undo brings back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_revision: Option<String>,
+    /// Since when another revision than the one that serves has been asked for, and which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// Revision that is asked for and does not start again by itself: it failed, or was undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected_revision: Option<String>,
@@ -188,6 +221,9 @@ pub struct RolloutStatus {
     /// Who approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// Who released in a freeze, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
     /// How the release ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -202,6 +238,16 @@ impl RolloutStatus {
     pub fn attempted(&self) -> Option<&str> {
         self.attempt.as_deref()?.rsplit_once('-').map(|(revision, _)| revision)
     }
+}
+
+/// A revision that is asked for.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// Which.
+    pub revision: String,
+    /// Since when.
+    pub since: Time,
 }
 
 /// A release that has ended.
@@ -219,6 +265,9 @@ pub struct PastRelease {
     /// Who approved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// Who released it in a freeze, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
     /// When it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,

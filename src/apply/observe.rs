@@ -225,6 +225,9 @@ fn orders(service: &VisiobookService) -> Orders {
     Orders {
         approve: said(names::APPROVE),
         approved_by: said(names::APPROVED_BY),
+        break_glass: said(names::BREAK_GLASS),
+        break_glass_by: said(names::BREAK_GLASS_BY),
+        break_glass_reason: said(names::BREAK_GLASS_REASON),
         abort: said(names::ABORT),
         retry: said(names::RETRY),
         undo: said(names::UNDO),

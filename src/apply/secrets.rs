@@ -170,6 +170,16 @@ impl Secrets {
         Ok(facts)
     }
 
+    /// What a Secret holds now, for what is said with it at once and kept nowhere; `None` if it does not exist.
+    pub async fn data(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, ByteString>>, kube::Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.get_opt(name).await?.map(|secret| secret.data.unwrap_or_default()))
+    }
+
     /// Those of these Secrets that a SealedSecret of the same name made.
     pub fn sealed(&self, namespace: &str, references: &BTreeSet<SecretKey>) -> BTreeSet<String> {
         let sealed =

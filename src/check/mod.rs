@@ -1,10 +1,12 @@
 //! May this run, and with which values? Pure: the resource and its environment in, values or every refusal out.
 
 mod exposure;
+mod freeze;
 mod governance;
 pub mod image;
 mod isolation;
 mod monitoring;
+mod promotion;
 mod release;
 mod resolve;
 mod revision;
@@ -15,6 +17,7 @@ mod sidecar;
 mod valid;
 
 pub use exposure::Exposure;
+pub use freeze::{Frozen, frozen, unknown_zones};
 pub use governance::policies;
 pub use isolation::Isolation;
 pub use monitoring::{Monitoring, RUNBOOKS};
@@ -55,5 +58,6 @@ pub fn validate(service: &VisiobookService, environment: &EnvironmentFact) -> Re
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
     let mut refusals = rules::broken(name, namespace, &service.spec, &environment);
     refusals.extend(governance::broken(&service.spec, &environment));
+    refusals.extend(promotion::broken(service, &environment));
     if refusals.is_empty() { Ok(resolve::resolve(name, &service.spec, &environment)) } else { Err(refusals) }
 }

@@ -13,6 +13,8 @@ use super::Failed;
 use super::cluster::{Cluster, block_on, explain};
 use crate::api::names;
 use crate::api::{Outcome, ReleaseState, RolloutStatus, VisiobookService};
+use crate::check::image;
+use crate::contract::{self, evidence::Evidence};
 
 /// How often `watch` looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ enum Action {
     Watch(On),
     /// Let a release that waits for it go on, under your own name.
     Approve(Order),
+    /// Let a release that waits for the end of a freeze go on, under your own name.
+    BreakGlass(Glass),
     /// Stop a release. Traffic that has moved returns.
     Abort(Order),
     /// Try again what failed.
@@ -43,6 +47,8 @@ enum Action {
     Undo(Order),
     /// Tell the last ten releases.
     History(On),
+    /// Print the signed evidence that the image which serves was promoted here, for an environment that asks for it.
+    Evidence(Proof),
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,10 +72,29 @@ struct Order {
     attempt: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct Glass {
+    #[command(flatten)]
+    order: Order,
+    /// Why it cannot wait, in a sentence. It is kept with the release.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Proof {
+    #[command(flatten)]
+    on: On,
+    /// File with the private key to sign with: PEM (PKCS #8), P-256.
+    #[arg(long, value_name = "FILE")]
+    key: std::path::PathBuf,
+}
+
 /// What somebody orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Approve,
+    BreakGlass,
     Abort,
     Retry,
     Undo,
@@ -79,6 +104,7 @@ impl Wish {
     fn annotation(self) -> &'static str {
         match self {
             Wish::Approve => names::APPROVE,
+            Wish::BreakGlass => names::BREAK_GLASS,
             Wish::Abort => names::ABORT,
             Wish::Retry => names::RETRY,
             Wish::Undo => names::UNDO,
@@ -90,6 +116,7 @@ impl Wish {
         let state = release.state;
         match self {
             Wish::Approve => state.is_before_switch(),
+            Wish::BreakGlass => state.is_before_switch() || waits_to_begin(release).is_some(),
             Wish::Abort => state.is_before_switch() || state == ReleaseState::Soaking,
             Wish::Retry => state == ReleaseState::Stable && release.outcome.is_some_and(Outcome::is_failure),
             Wish::Undo => {
@@ -103,6 +130,7 @@ impl Wish {
     fn word(self) -> &'static str {
         match self {
             Wish::Approve => "approve",
+            Wish::BreakGlass => "break-glass",
             Wish::Abort => "abort",
             Wish::Retry => "retry",
             Wish::Undo => "undo",
@@ -122,11 +150,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             anstream::print!("{}", history(&release));
             Ok(())
         }),
+        Action::Evidence(proof) => block_on(async {
+            let (_, services, _) = proof.on.look().await?;
+            let service = services.get(&proof.on.name).await.map_err(explain)?;
+            let evidence = evidence(&service).map_err(Failed::verdict)?;
+            let key = std::fs::read(&proof.key)
+                .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", proof.key.display()))?;
+            let signed = contract::evidence::sign(&key, &evidence).map_err(|error| {
+                anyhow::anyhow!("{} is no P-256 key as PEM (PKCS #8): {error}", proof.key.display())
+            })?;
+            anstream::println!("{}: {signed}", names::EVIDENCE);
+            Ok(())
+        }),
         Action::Watch(on) => block_on(watch(on)),
-        Action::Approve(order) => block_on(order.give(Wish::Approve)),
-        Action::Abort(order) => block_on(order.give(Wish::Abort)),
-        Action::Retry(order) => block_on(order.give(Wish::Retry)),
-        Action::Undo(order) => block_on(order.give(Wish::Undo)),
+        Action::Approve(order) => block_on(order.give(Wish::Approve, None)),
+        Action::BreakGlass(glass) => block_on(glass.order.give(Wish::BreakGlass, Some(&glass.reason))),
+        Action::Abort(order) => block_on(order.give(Wish::Abort, None)),
+        Action::Retry(order) => block_on(order.give(Wish::Retry, None)),
+        Action::Undo(order) => block_on(order.give(Wish::Undo, None)),
     }
 }
 
@@ -154,13 +195,16 @@ impl On {
 }
 
 impl Order {
-    async fn give(&self, wish: Wish) -> anyhow::Result<()> {
+    async fn give(&self, wish: Wish, reason: Option<&str>) -> anyhow::Result<()> {
         let (client, services, release) = self.on.look().await?;
         let attempt =
             meant(wish, &self.on.name, &release, self.attempt.as_deref()).map_err(Failed::verdict)?;
         let mut annotations = json!({ wish.annotation(): attempt });
         if wish == Wish::Approve {
             annotations[names::APPROVED_BY] = who(client).await?.into();
+        } else if wish == Wish::BreakGlass {
+            annotations[names::BREAK_GLASS_BY] = who(client).await?.into();
+            annotations[names::BREAK_GLASS_REASON] = reason.into();
         }
         let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
         services.patch(&self.on.name, &PatchParams::default(), &patch).await.map_err(explain)?;
@@ -175,7 +219,8 @@ impl Order {
 
 /// The release that an order is for, or why it would do nothing.
 fn meant(wish: Wish, name: &str, release: &RolloutStatus, said: Option<&str>) -> Result<String, String> {
-    let known = release.attempt.as_deref();
+    let next = waits_to_begin(release).filter(|_| wish == Wish::BreakGlass);
+    let known = next.as_deref().or(release.attempt.as_deref());
     if let Some(said) = said.filter(|said| Some(*said) != known) {
         let known = known.unwrap_or("none");
         return Err(format!(
@@ -191,6 +236,49 @@ fn meant(wish: Wish, name: &str, release: &RolloutStatus, said: Option<&str>) ->
             release.reason
         )),
     }
+}
+
+/// What can be said of the image that serves; or why nothing can.
+fn evidence(service: &VisiobookService) -> Result<Evidence, String> {
+    let name = service.metadata.name.clone().unwrap_or_default();
+    let status = service.status.clone().unwrap_or_default();
+    let release = status.rollout.ok_or_else(|| format!("{name} was never released blue-green"))?;
+    let is_current = status.observed_generation == service.metadata.generation;
+    let serves = matches!(release.state, ReleaseState::Stable | ReleaseState::Retiring)
+        && release.rejected_revision.is_none()
+        && release.asked.is_none();
+    let promoted = release
+        .history
+        .first()
+        .filter(|past| past.outcome == Outcome::Promoted && release.attempted() == Some(&*release.revision));
+    let Some(promoted) = promoted.filter(|_| is_current && serves) else {
+        return Err(format!(
+            "what {name} asks for is not promoted: visiobook rollout get {name} tells where it stands"
+        ));
+    };
+    let reference = service.spec.image.as_deref().unwrap_or_default();
+    let digest = image::parse(reference).and_then(|image| image.digest);
+    let digest = digest.ok_or_else(|| {
+        format!("{name} names its image by a tag, which may mean another one tomorrow: name it by its digest, and release that")
+    })?;
+    Ok(Evidence {
+        service: name,
+        digest: digest.to_string(),
+        environment: status.environment.unwrap_or_default(),
+        attempt: promoted.attempt.clone(),
+        at: promoted.ended.as_ref().map_or(0, |at| at.0.as_second()),
+    })
+}
+
+/// The attempt that waits for the end of a freeze before it begins.
+fn waits_to_begin(release: &RolloutStatus) -> Option<String> {
+    let asked = release.asked.as_ref().filter(|asked| {
+        matches!(release.state, ReleaseState::Stable | ReleaseState::Retiring)
+            && release.rejected_revision.as_ref() != Some(&asked.revision)
+    })?;
+    // Without a freeze it has begun, and nothing but one gives the first of these states an end.
+    release.deadline.as_ref()?;
+    Some(format!("{}-{}", asked.revision, release.number + 1))
 }
 
 /// The name under which the API server knows who asks.
@@ -222,13 +310,19 @@ fn describe(name: &str, release: &RolloutStatus, now: Timestamp) -> String {
         let left = deadline.0.as_second() - now.as_second();
         text += &format!("  ends by itself in {} s\n", left.max(0));
     }
-    let wishes = [Wish::Approve, Wish::Abort, Wish::Retry, Wish::Undo];
+    let wishes = [Wish::Approve, Wish::BreakGlass, Wish::Abort, Wish::Retry, Wish::Undo];
+    // In a freeze alone a state that waits for people has an end.
+    let frozen = release.state == ReleaseState::AwaitingApproval && release.deadline.is_some();
     let can: Vec<String> = wishes
         .into_iter()
         // An approval ahead of time counts, but nobody is to be sent there.
         .filter(|wish| *wish != Wish::Approve || release.state == ReleaseState::AwaitingApproval)
+        .filter(|wish| *wish != Wish::BreakGlass || frozen || waits_to_begin(release).is_some())
         .filter(|wish| wish.is_taken(release))
-        .map(|wish| format!("visiobook rollout {} {name}", wish.word()))
+        .map(|wish| {
+            let why = if wish == Wish::BreakGlass { " --reason WHY" } else { "" };
+            format!("visiobook rollout {} {name}{why}", wish.word())
+        })
         .collect();
     if !can.is_empty() {
         text += &format!("  you can: {}\n", can.join(", or "));
@@ -247,6 +341,9 @@ fn history(release: &RolloutStatus) -> String {
         text += &format!("{ended}  {:<16}  {:<16}  {took:>6}", past.attempt, past.outcome.as_str());
         if let Some(who) = &past.approved_by {
             text += &format!("  approved by {who}");
+        }
+        if let Some(glass) = &past.break_glass {
+            text += &format!("  in a freeze, by {}: {}", glass.by, glass.reason);
         }
         if !past.reason.is_empty() {
             text += &format!("  {}", past.reason);
@@ -272,6 +369,7 @@ async fn watch(on: &On) -> anyhow::Result<()> {
             ReleaseState::Stable if release.rejected_revision.is_some() => {
                 return Err(Failed::verdict("what the resource asks for does not serve").into());
             }
+            _ if waits_to_begin(&release).is_some() => tokio::time::sleep(PAUSE).await,
             ReleaseState::Stable | ReleaseState::Retiring => return Ok(()),
             _ => tokio::time::sleep(PAUSE).await,
         }
@@ -315,12 +413,69 @@ mod tests {
     }
 
     #[test]
+    fn the_glass_is_broken_for_the_release_that_waits_to_begin() {
+        let frozen = RolloutStatus {
+            asked: serde_json::from_value(
+                json!({ "revision": "cccccccccc", "since": "2026-11-21T09:00:00Z" }),
+            )
+            .expect("a revision"),
+            ..release(ReleaseState::Stable, Some(Outcome::Promoted))
+        };
+        assert_eq!(meant(Wish::BreakGlass, "users", &frozen, None).as_deref(), Ok("cccccccccc-8"));
+        assert_eq!(meant(Wish::Undo, "users", &frozen, None).as_deref(), Ok("bbbbbbbbbb-7"));
+        let thawed = RolloutStatus { deadline: None, ..frozen };
+        assert!(meant(Wish::BreakGlass, "users", &thawed, None).is_err());
+    }
+
+    #[test]
+    fn evidence_is_given_of_what_was_promoted_and_serves_and_is_known_by_its_digest() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let service = |image: &str, over: serde_json::Value| {
+            let mut rollout = json!({
+                "state": "Retiring", "colour": "green", "revision": "bbbbbbbbbb", "number": 7, "attempt": "bbbbbbbbbb-7",
+                "outcome": "Promoted", "history": [{ "attempt": "bbbbbbbbbb-7", "outcome": "Promoted", "ended": "2026-11-21T10:00:00Z" }],
+            });
+            crate::plan::merge(&mut rollout, over);
+            let service: VisiobookService = serde_json::from_value(json!({
+                "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
+                "metadata": { "name": "users", "generation": 3 }, "spec": { "image": image },
+                "status": { "observedGeneration": 3, "environment": "staging", "rollout": rollout },
+            }))
+            .expect("a service");
+            evidence(&service)
+        };
+        let image = format!("ghcr.io/visiobook/users:1.2@{digest}");
+        let given = service(&image, json!({})).expect("evidence");
+        assert_eq!(
+            given,
+            Evidence {
+                service: "users".into(),
+                digest,
+                environment: "staging".into(),
+                attempt: "bbbbbbbbbb-7".into(),
+                at: 1_795_255_200,
+            }
+        );
+        for over in [
+            json!({ "state": "Soaking" }),
+            json!({ "rejectedRevision": "cccccccccc" }),
+            json!({ "asked": { "revision": "cccccccccc", "since": "2026-11-21T10:00:00Z" } }),
+            json!({ "revision": "aaaaaaaaaa" }),
+            json!({ "history": [] }),
+        ] {
+            let refused = service(&image, over.clone()).expect_err("not promoted");
+            assert!(refused.contains("is not promoted"), "{over}: {refused}");
+        }
+        assert!(service("ghcr.io/visiobook/users:1.2", json!({})).expect_err("a tag").contains("by a tag"));
+    }
+
+    #[test]
     fn it_is_told_what_is_waited_for_and_what_can_be_done() {
         let now = "2026-11-21T10:00:00Z".parse().expect("a time");
         let told = describe("users", &release(ReleaseState::AwaitingApproval, None), now);
         assert_eq!(
             told,
-            "users: AwaitingApproval, release bbbbbbbbbb-7\n  serves   blue  aaaaaaaaaa\n  beside   green  bbbbbbbbbb\n  waits for somebody to approve\n  ends by itself in 30 s\n  you can: visiobook rollout approve users, or visiobook rollout abort users\n"
+            "users: AwaitingApproval, release bbbbbbbbbb-7\n  serves   blue  aaaaaaaaaa\n  beside   green  bbbbbbbbbb\n  waits for somebody to approve\n  ends by itself in 30 s\n  you can: visiobook rollout approve users, or visiobook rollout break-glass users --reason WHY, or visiobook rollout abort users\n"
         );
         assert_eq!(history(&release(ReleaseState::Stable, None)), "no release has ended yet\n");
     }

@@ -2,6 +2,7 @@
 //!
 //! Numbers carry the requirement they come from (`docs/requirements.md`).
 
+pub mod evidence;
 pub mod service_token;
 pub mod settings;
 

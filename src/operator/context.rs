@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::backoff::Backoff;
 use super::governance::Governance;
+use super::notifier::Notifier;
 use super::observing::Observing;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, KeyRing, Secrets, Writer};
@@ -57,6 +58,7 @@ pub(super) struct Context {
     replicas_applied_by: RwLock<HashMap<String, String>>,
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
     pub(super) governance: Governance,
+    pub(super) notifier: Notifier,
     namespaces: RwLock<HashMap<String, surroundings::Place>>,
     missing_kinds: RwLock<MissingKinds>,
 }
@@ -80,6 +82,7 @@ impl Context {
             backoff: Backoff::default(),
             observing: None,
             ring,
+            notifier: Notifier::new(&operator.namespace),
             operator,
             lanes: OnceLock::new(),
             queued: Mutex::default(),

@@ -7,6 +7,7 @@ mod image;
 mod key_ring;
 mod kinds;
 pub mod leader;
+mod notifier;
 mod observing;
 mod reconcile;
 mod replicas;
@@ -239,10 +240,12 @@ async fn lead(
             key_ring::keep(&context, &config.tokens),
         );
     };
+    let delivery = tokio::spawn(notifier::deliver(context.clone()));
     tokio::select! {
         _ = futures::future::join_all(controllers) => {}
         () = around => {}
     }
+    context.notifier.finish(delivery).await;
     Ok(())
 }
 

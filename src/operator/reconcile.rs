@@ -10,13 +10,13 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::context::{Context, Guarded};
-use super::unready;
+use super::{notifier, unready};
 use crate::api::{VisiobookService, VisiobookServiceStatus};
 use crate::apply::{self, Error};
 use crate::facts::{Applied, Failure};
 use crate::plan::{self, Owner};
 use crate::status::{self, Pass, Report};
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, Service as Place};
 use crate::{check, rollout};
 
 /// Longest time that one pass may take: a call that the client retries could hang for minutes.
@@ -236,6 +236,16 @@ async fn tell(
         (condition.type_.as_str(), value)
     });
     context.metrics.show_service(&namespace, &name, conditions);
+    // A status is published on the version that it was decided on: nobody else has told this, and nobody tells it again.
+    let (before, release) = (previous.rollout.as_ref(), report.status.rollout.as_ref());
+    if let Some(release) = release {
+        let environment = report.status.environment.as_deref().unwrap_or_default();
+        let place = Place { namespace: &namespace, name: &name, environment };
+        context.metrics.show_release(&place, release, &status::news(before, Some(release)));
+    }
+    if report.status != *previous {
+        notifier::tell(context, service, before, release).await;
+    }
     tell_events(service, context, said).await;
     Ok(IDLE)
 }

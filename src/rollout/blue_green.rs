@@ -50,12 +50,14 @@ pub(super) fn settled(
             attempt: None,
             outcome: None,
             previous_revision: None,
+            asked: None,
             rejected_revision: None,
             reason: String::new(),
             revision: revision.hash.clone(),
             ..record
         }),
-        (Some(record), _) => Some(record),
+        // It waits for no freeze any more.
+        (Some(record), _) => Some(RolloutStatus { deadline: None, ..record }),
         (None, Some(revision)) if releases => Some(release::first(colour, &revision.hash)),
         (None, _) => None,
     }
@@ -70,8 +72,10 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
     };
     let valid = verdict.as_ref().ok();
     let hash = valid.map(|valid| valid.shape.revision());
+    let frozen = check::frozen(&facts.environment, facts.now);
     let scene = Scene {
         now: facts.now,
+        frozen: frozen.as_ref(),
         asked: hash.as_deref().filter(|_| held.is_empty()),
         settings: settings.as_ref(),
         orders: &facts.orders,
@@ -123,6 +127,7 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
             let hash = hash.as_deref().unwrap_or_default();
             (Reason::SecretsMissing, format!("revision {hash} waits for its secrets; {}", record.reason))
         }
+        _ if step.frozen => (Reason::Frozen, record.reason.clone()),
         _ if record.state == ReleaseState::Stable => (Reason::Stable, record.reason.clone()),
         _ => (Reason::Releasing, record.reason.clone()),
     };

@@ -74,6 +74,8 @@ pub enum Reason {
     Refused,
     /// A secret is missing; what ran goes on.
     SecretsMissing,
+    /// A freeze holds back what is asked for; what ran goes on.
+    Frozen,
     /// Somebody changed or lost the stored revision; what runs is left alone.
     RevisionLost,
     /// A revision is on its way to the other colour, or has just arrived there.
@@ -90,6 +92,7 @@ impl Reason {
             Reason::NewRevision => "NewRevision",
             Reason::Refused => "Refused",
             Reason::SecretsMissing => "SecretsMissing",
+            Reason::Frozen => "Frozen",
             Reason::RevisionLost => "RevisionLost",
             Reason::Releasing => "Releasing",
             Reason::RevisionUnreadable => "RevisionUnreadable",
@@ -124,6 +127,8 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
         Ok(kept) => (kept, None),
         Err(error) => (None, Some(error)),
     };
+    let frozen = check::frozen(&facts.environment, facts.now);
+    let mut wake_at = None;
     let (revision, serving, reason, message, held) = match verdict {
         Err(refusals) => {
             let message = match &kept {
@@ -139,10 +144,21 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
             let hash = valid.shape.revision();
             let serving = Some(valid.serving.clone());
             let kept = kept.map(|(kept, _)| kept);
-            if held.is_empty() {
+            let replaces = running_hash.is_some_and(|running| running != hash);
+            let frozen = frozen.filter(|_| replaces);
+            let glass = frozen.as_ref().and_then(|_| facts.orders.breaks_glass(&hash));
+            if let Some(frozen) = frozen.as_ref().filter(|_| held.is_empty() && glass.is_none()) {
+                wake_at = Some(frozen.until);
+                let message = format!("revision {}", release::way_out(frozen, &hash));
+                (kept, serving, Reason::Frozen, message, held)
+            } else if held.is_empty() {
                 let (reason, message) = match running_hash {
                     Some(running) if running == hash => (Reason::Stable, format!("revision {hash} runs")),
-                    Some(running) => (Reason::NewRevision, format!("revision {hash} replaces {running}")),
+                    Some(running) => {
+                        let told = glass.map(|it| format!(", in a freeze: {} says {}", it.by, it.reason));
+                        let told = told.unwrap_or_default();
+                        (Reason::NewRevision, format!("revision {hash} replaces {running}{told}"))
+                    }
                     None => (Reason::NewRevision, format!("revision {hash} is the first")),
                 };
                 match want(hash, &valid.shape, facts) {
@@ -192,7 +208,7 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
         release,
         other: None,
         look: false,
-        wake_at: None,
+        wake_at,
     }
 }
 

@@ -37,6 +37,12 @@ pub(super) fn kept(pass: &Pass<'_>, now: Timestamp) -> Vec<Condition> {
     };
     let progressing = match (&moving, &stalled) {
         (_, Some((reason, message))) => say("Progressing", "False", *reason, message),
+        // What waits for a person, or for the end of a freeze, is no slow deployment.
+        (Some((reason, message)), None)
+            if [ReleaseState::AwaitingApproval.as_str(), Reason::Frozen.as_str()].contains(reason) =>
+        {
+            say("Progressing", "False", *reason, message)
+        }
         (Some((reason, message)), None) => say("Progressing", "True", *reason, message),
         (None, None) => say("Progressing", "False", "Complete", &pass.decision.message),
     };
@@ -259,6 +265,7 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
     }
     match (pass.decision.reason, pass.serving) {
         (Reason::SecretsMissing, _) => Some(("SecretsMissing", tell(&pass.decision.held))),
+        (Reason::Frozen, _) => Some((Reason::Frozen.as_str(), pass.decision.message.clone())),
         (Reason::Refused | Reason::RevisionLost | Reason::RevisionUnreadable, _) => None,
         (_, None) => Some(("Creating", pass.decision.message.clone())),
         (_, Some(serving)) => (!serving.is_settled()).then(|| {

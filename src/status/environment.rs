@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::conditions::{say, stamp};
 use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookEnvironmentStatus};
+use crate::check;
 use crate::facts::Failure;
 
 /// A namespace whose label names the environment.
@@ -67,8 +68,18 @@ pub fn report_environment(seen: &Overview<'_>, now: Timestamp) -> VisiobookEnvir
             place.failure.as_ref().map(|failure| format!("{}: {}", place.name, failure.message))
         })
         .collect();
+    let unknown = check::unknown_zones(spec);
     let ready = match places.iter().find_map(|place| place.failure.as_ref()) {
         Some(failure) => say("Ready", "False", failure.reason, first_of(&failed)),
+        None if !unknown.is_empty() => say(
+            "Ready",
+            "False",
+            "TimeZoneUnknown",
+            format!(
+                "spec.rollout.freezes: {} is no time zone of the IANA database, so its times count as UTC: name one such as Europe/Paris",
+                unknown.join(", ")
+            ),
+        ),
         None if !listed.everywhere => {
             say("Ready", "False", "Listing", "the other environments are told of this one")
         }

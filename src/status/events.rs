@@ -53,6 +53,11 @@ pub(super) fn events(pass: &Pass<'_>, status: &VisiobookServiceStatus) -> Vec<Ev
             tell(failed, word, format!("release {attempt}: {}", release.reason));
         }
     }
+    let was_frozen = find(&pass.previous.conditions, "Reconciling")
+        .is_some_and(|condition| condition.reason == Reason::Frozen.as_str());
+    if pass.decision.reason == Reason::Frozen && !was_frozen {
+        tell(false, "Frozen", pass.decision.message.clone());
+    }
     if pass.decision.rotation.rotates && wrote_pods(&pass.applied.updated) {
         tell(
             false,

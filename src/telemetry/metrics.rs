@@ -14,6 +14,10 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+use super::releases::{Releases, Service};
+use crate::api::RolloutStatus;
+use crate::status::News;
+
 /// The names, in one table.
 pub mod names {
     /// How long a reconcile took.
@@ -34,6 +38,22 @@ pub mod names {
     pub const KUBE_REQUESTS: &str = "visiobook_kube_requests_total";
     /// How long calls took until the head of the answer.
     pub const KUBE_REQUEST_DURATION: &str = "visiobook_kube_request_duration_seconds";
+    /// Messages about releases, by what became of them.
+    pub const NOTIFICATIONS: &str = "visiobook_notifications_total";
+    /// Releases that ended, by how.
+    pub const RELEASES: &str = "visiobook_releases_total";
+    /// Where the releases of services stand.
+    pub const RELEASE_STATE: &str = "visiobook_release_state";
+    /// When traffic moved last.
+    pub const RELEASE_SWITCHED: &str = "visiobook_release_switched_timestamp_seconds";
+    /// How long releases took, from start to end.
+    pub const RELEASE_DURATION: &str = "visiobook_release_duration_seconds";
+    /// How long releases took to be ready for traffic.
+    pub const RELEASE_DEPLOY: &str = "visiobook_release_deploy_seconds";
+    /// How long changes took to get traffic.
+    pub const RELEASE_LEAD_TIME: &str = "visiobook_release_lead_time_seconds";
+    /// How long what was bad had traffic.
+    pub const RELEASE_RESTORE: &str = "visiobook_release_restore_seconds";
     /// The version that runs.
     pub const BUILD_INFO: &str = "visiobook_build_info";
 }
@@ -83,6 +103,8 @@ pub struct Metrics {
     kube_request_duration: HistogramVec,
     service_cap: usize,
     services: Mutex<Services>,
+    releases: Releases,
+    notifications: IntCounterVec,
 }
 
 type ServiceName = (String, String);
@@ -121,7 +143,20 @@ impl Metrics {
         build_info.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let notifications = counters(
+            &registry,
+            names::NOTIFICATIONS,
+            "Messages about releases, by way and what became of them.",
+            &["kind", "outcome"],
+        )?;
+        for kind in ["slack", "webhook", "email"] {
+            for outcome in ["delivered", "failed", "unknown", "dropped"] {
+                // From zero on: what appears with its first value is no increase to Prometheus.
+                notifications.with_label_values(&[kind, outcome]);
+            }
+        }
         Ok(Self {
+            notifications,
             reconcile_duration: register(
                 &registry,
                 Histogram::with_opts(
@@ -167,6 +202,7 @@ impl Metrics {
             )?,
             service_cap,
             services: Mutex::default(),
+            releases: Releases::new(&registry)?,
             registry,
         })
     }
@@ -186,6 +222,11 @@ impl Metrics {
     pub fn record_kube_request(&self, verb: &str, kind: &str, code: &str, took: Duration) {
         self.kube_requests.with_label_values(&[verb, kind, code]).inc();
         self.kube_request_duration.with_label_values(&[verb, kind]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a message about a release: `delivered`, `failed`, `unknown` or `dropped`.
+    pub fn record_notification(&self, kind: &'static str, outcome: &'static str) {
+        self.notifications.with_label_values(&[kind, outcome]).inc();
     }
 
     /// Sets how many objects wait.
@@ -220,6 +261,14 @@ impl Metrics {
         services.shown.insert(service, shown.collect());
     }
 
+    /// Shows where the releases of a service stand, and counts what is new of them; nothing of one beyond the cap.
+    pub fn show_release(&self, service: &Service<'_>, release: &RolloutStatus, news: &News) {
+        let key = (service.namespace.to_owned(), service.name.to_owned());
+        if self.services().shown.contains_key(&key) {
+            self.releases.show(service, release, news);
+        }
+    }
+
     /// Removes the series of a deleted service.
     pub fn forget_service(&self, namespace: &str, name: &str) {
         let service = (namespace.to_owned(), name.to_owned());
@@ -227,12 +276,15 @@ impl Metrics {
         services.shown.remove(&service);
         services.dropped.remove(&service);
         self.count_dropped(&services);
+        self.releases.forget(namespace, name);
     }
 
     /// Everything in Prometheus' text format.
     pub fn encode(&self) -> Result<String, Error> {
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
-        self.services().encode(&mut text).map_err(|error| Error::Msg(error.to_string()))?;
+        let failed = |error: std::fmt::Error| Error::Msg(error.to_string());
+        self.services().encode(&mut text).map_err(failed)?;
+        self.releases.encode(&mut text).map_err(failed)?;
         Ok(text)
     }
 
@@ -245,7 +297,10 @@ impl Metrics {
     }
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, Error> {
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
 }

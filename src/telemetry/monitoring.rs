@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::metrics::names::{
-    BUILD_INFO, DRIFT_REPAIRS, KUBE_REQUEST_DURATION, KUBE_REQUESTS, LEADER, QUEUE_DEPTH, RECONCILE_DURATION,
-    RECONCILES, SERVICE_CONDITION, SERVICES_DROPPED,
+    BUILD_INFO, DRIFT_REPAIRS, KUBE_REQUEST_DURATION, KUBE_REQUESTS, LEADER, NOTIFICATIONS, QUEUE_DEPTH,
+    RECONCILE_DURATION, RECONCILES, RELEASE_DEPLOY, RELEASE_DURATION, RELEASE_LEAD_TIME, RELEASE_RESTORE,
+    RELEASE_STATE, RELEASE_SWITCHED, RELEASES, SERVICE_CONDITION, SERVICES_DROPPED,
 };
 use crate::check::RUNBOOKS;
 use crate::plan::monitoring::grafana::{self, Panel, dashboard};
@@ -12,6 +13,8 @@ use crate::plan::monitoring::rules::{AlertRule, Severity};
 
 /// Name of both objects.
 const NAME: &str = "visiobook-operator";
+/// Name of the dashboard of releases.
+const RELEASES_BOARD: &str = "visiobook-releases";
 /// Where the operator is installed.
 const NAMESPACE: &str = "visiobook-system";
 
@@ -26,10 +29,16 @@ pub fn rules() -> Value {
     )
 }
 
-/// The ConfigMap with the dashboard of the operator.
+/// The ConfigMap with the dashboards of the operator, and of the releases that it makes.
 pub fn board() -> Value {
     let board = dashboard(NAME, "Visiobook operator", panels());
-    let data = json!({ format!("{NAME}.json"): format!("{board:#}") });
+    let mut releases = dashboard(RELEASES_BOARD, "Visiobook releases", releases());
+    releases["time"]["from"] = "now-7d".into();
+    releases["annotations"] = json!({ "list": [switches()] });
+    let data = json!({
+        format!("{NAME}.json"): format!("{board:#}"),
+        format!("{RELEASES_BOARD}.json"): format!("{releases:#}"),
+    });
     object("v1", "ConfigMap", json!({ grafana::LABEL: "1" }), json!({ "data": data }))
 }
 
@@ -128,6 +137,39 @@ fn alerts() -> Vec<AlertRule> {
             "Its condition Stalled says why: nothing happens until somebody does something.",
         ),
         alert(
+            "ReleasesSlow",
+            Severity::Warning,
+            "5m",
+            // A bucket ends at 300 s, so what is above it is exact (C35, X02).
+            format!(
+                "histogram_quantile(0.5, sum by (namespace, environment, le) (increase({RELEASE_DEPLOY}_bucket[6h]))) > 300"
+            ),
+            "Releases in {{ $labels.namespace }} take more than five minutes to be ready",
+            "Half of the releases of the last six hours were ready later than 300 s after their start; waiting for an approval does not count.",
+        ),
+        alert(
+            "ReleasesFail",
+            Severity::Warning,
+            "5m",
+            format!(
+                "{} / {all} > 0.5 and {all} > 2.5",
+                ended(r#"{outcome=~"RolledBack|DeadlineExceeded"}"#, "6h"),
+                all = ended(r#"{outcome!="Superseded"}"#, "6h")
+            ),
+            "{{ $value | humanizePercentage }} of the releases in {{ $labels.namespace }} fail",
+            "More than half of at least three within six hours were returned, or not ready in time.",
+        ),
+        alert(
+            "NotificationsFail",
+            Severity::Warning,
+            "5m",
+            format!(
+                r#"sum by (namespace, job, kind) (increase({NOTIFICATIONS}{{outcome!="delivered"}}[1h])) > 0.5"#
+            ),
+            "People are not told of releases by {{ $labels.kind }}",
+            "Within an hour a message was not delivered, or may not have been. Releases go on.",
+        ),
+        alert(
             "ServicesNotShown",
             Severity::Info,
             "15m",
@@ -172,5 +214,76 @@ fn panels() -> Vec<Panel> {
         Panel::graph("Drift put back", "ops", [(rate(DRIFT_REPAIRS, "kind"), "{{kind}}")]),
         Panel::graph("Memory", "bytes", [(own("process_resident_memory_bytes"), "{{pod}}")]),
         Panel::graph("CPU", "none", [(own("rate(process_cpu_seconds_total[5m])"), "{{pod}}")]),
+    ]
+}
+
+/// Releases that ended within a time, by namespace and environment.
+fn ended(matchers: &str, window: &str) -> String {
+    format!("sum by (namespace, environment) (increase({RELEASES}{matchers}[{window}]))")
+}
+
+/// A mark at each switch. The series tells when it was, so that none is lost between two looks of Prometheus.
+fn switches() -> Value {
+    json!({
+        "name": "Switches",
+        "datasource": { "type": "prometheus", "uid": "${datasource}" },
+        "enable": true,
+        "iconColor": "green",
+        "expr": format!("1000 * max by (namespace, name, environment) ({RELEASE_SWITCHED})"),
+        "useValueForTime": true,
+        "step": "60s",
+        "titleFormat": "{{namespace}}/{{name}}",
+        "textFormat": "traffic moved, in {{environment}}",
+        "tagKeys": "environment",
+    })
+}
+
+/// The four measures of DORA, and where the releases of a fleet stand.
+fn releases() -> Vec<Panel> {
+    let quantile = |histogram: &str, quantile: f64, window: &str| {
+        format!(
+            "histogram_quantile({quantile}, sum by (environment, le) (increase({histogram}_bucket[{window}])))"
+        )
+    };
+    let spans = |title, histogram: &str| {
+        Panel::graph(
+            title,
+            "s",
+            [
+                (quantile(histogram, 0.5, "1d"), "{{environment}} median"),
+                (quantile(histogram, 0.9, "1d"), "{{environment}} 90th percentile"),
+            ],
+        )
+    };
+    // None is zero, as long as there is a service at all.
+    let count =
+        |matchers: &str| format!("count({RELEASE_STATE}{{{matchers}}}) or 0 * count({RELEASE_STATE})");
+    let switched = format!("sum by (environment) (increase({RELEASE_LEAD_TIME}_count[1d]))");
+    let returned = format!("sum by (environment) (increase({RELEASE_RESTORE}_count[7d]))");
+    let moved = format!("sum by (environment) (increase({RELEASE_LEAD_TIME}_count[7d]))");
+    vec![
+        Panel::number("Under way", "short", count(r#"state!~"Stable|Retiring""#)),
+        Panel::number("Waiting for somebody", "short", count(r#"state="AwaitingApproval""#)),
+        Panel::graph("Switches a day", "short", [(switched, "{{environment}}")]),
+        Panel::graph(
+            "Changes that were taken back, of a week",
+            "percentunit",
+            [(format!("{returned} / ({moved} > 0)"), "{{environment}}")],
+        )
+        .up_to(1.0),
+        spans("Lead time from change to switch", RELEASE_LEAD_TIME),
+        spans("Time to restore", RELEASE_RESTORE),
+        spans("Time until ready", RELEASE_DEPLOY),
+        spans("Whole releases", RELEASE_DURATION),
+        Panel::graph(
+            "Releases a day, by how they end",
+            "short",
+            [(format!("sum by (outcome) (increase({RELEASES}[1d]))"), "{{outcome}}")],
+        ),
+        Panel::graph(
+            "Releases by state",
+            "short",
+            [(format!("count by (state) ({RELEASE_STATE})"), "{{state}}")],
+        ),
     ]
 }

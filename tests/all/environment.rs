@@ -101,3 +101,27 @@ fn an_environment_tells_what_failed_who_breaks_its_rules_and_who_is_too_lenient(
     let later = Timestamp::from_second(99).expect("time");
     assert_eq!(overview(&status, later), status);
 }
+
+#[test]
+fn a_time_zone_that_nobody_knows_is_told_by_its_name() {
+    let freeze = |zone: &str| json!({ "reason": "weekend", "weekly": { "from": "Fri 16:00", "to": "Mon 08:00", "timeZone": zone } });
+    let said = |freezes: Value| spec(json!({ "type": "production", "rollout": { "freezes": freezes } }));
+    let ready = |said: &VisiobookEnvironmentSpec| {
+        let listed = Listed { known: vec!["production".into()], everywhere: true };
+        let seen = Overview {
+            spec: said,
+            generation: 1,
+            listed: &listed,
+            places: &[],
+            services: 0,
+            violations: &[],
+            previous: &VisiobookEnvironmentStatus::default(),
+        };
+        let status = report_environment(&seen, Timestamp::UNIX_EPOCH);
+        status.conditions.into_iter().find(|condition| condition.type_ == "Ready").expect("Ready")
+    };
+    let wrong = ready(&said(json!([freeze("Europe/Paris"), freeze("Mars/Base")])));
+    assert_eq!((&*wrong.status, &*wrong.reason), ("False", "TimeZoneUnknown"));
+    assert!(wrong.message.contains("Mars/Base is no time zone"), "{}", wrong.message);
+    assert_eq!(ready(&said(json!([freeze("Europe/Paris")]))).status, "True");
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
 use visiobook::api::{ReleaseState, RolloutStatus};
-use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, RevisionFact};
+use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, Orders, RevisionFact};
 use visiobook::plan::{self, Plan};
 use visiobook::rollout::{self, Decision, Reason};
 
@@ -270,4 +270,144 @@ fn a_refused_change_leaves_a_release_to_itself_and_it_can_still_be_aborted() {
     assert_eq!(aborted.release.map(|release| release.state), Some(ReleaseState::Stable));
     assert!(object(&planned, Kind::Deployment, "users-green").is_none());
     assert!(object(&planned, Kind::Deployment, "users-blue").is_some());
+}
+
+/// A freeze of an hour, from now on.
+fn frozen(spec: Value, rollout: Value) -> Case {
+    let window = json!([{ "reason": "sales", "from": "2027-01-15T08:00:00Z", "to": "2027-01-15T09:00:00Z" }]);
+    let mut all = json!({ "freezes": window });
+    plan::merge(&mut all, rollout);
+    case(spec, all)
+}
+
+const THAW: i64 = NOW + 3600;
+
+fn glass(attempt: &str) -> Orders {
+    Orders {
+        break_glass: Some(attempt.into()),
+        break_glass_by: Some("ada".into()),
+        break_glass_reason: Some("customers cannot pay".into()),
+        ..Orders::default()
+    }
+}
+
+#[test]
+fn in_a_freeze_a_first_version_starts_and_a_next_one_waits_until_its_end_or_for_broken_glass() {
+    for strategy in ["BlueGreen", "RollingUpdate"] {
+        let rollout = json!({ "strategy": strategy });
+        let first = frozen(json!({}), rollout.clone());
+        let facts = Facts { now: NOW, ..first.facts() };
+        let (decision, plan) = pass(&first, &facts);
+        assert_ne!(decision.reason, Reason::Frozen, "{}", decision.message);
+        assert!(
+            object(&plan, Kind::Deployment, "users-blue").is_some(),
+            "what a service needs to exist is made"
+        );
+        let facts = after(&first, &decision, &plan, facts);
+
+        let next = frozen(json!({ "env": { "A": "1" } }), rollout);
+        let (waits, plan) = pass(&next, &facts);
+        assert_eq!(
+            (waits.reason, waits.wake_at, plan.wake_at),
+            (Reason::Frozen, Some(THAW), Some(THAW)),
+            "{strategy}"
+        );
+        assert!(waits.message.contains("2027-01-15T09:00:00Z (sales)"), "{}", waits.message);
+        assert!(object(&plan, Kind::Deployment, "users-green").is_none(), "{strategy}: it started");
+        let runs = &facts.deployments[&Colour::Blue].revision;
+        let blue = object(&plan, Kind::Deployment, "users-blue").expect("blue");
+        assert_eq!(blue["metadata"]["labels"][names::REVISION], **runs, "{strategy}: it was replaced");
+
+        // What the message says is what lets it go on: with a name and a reason, and not one without.
+        let hash = next.verdict().expect("valid").shape.revision();
+        let attempt = if strategy == "BlueGreen" { format!("{hash}-1") } else { hash.clone() };
+        assert!(waits.message.contains(&format!("{}={attempt} ", names::BREAK_GLASS)), "{}", waits.message);
+        let mut nameless = glass(&attempt);
+        nameless.break_glass_reason = None;
+        for orders in [nameless, glass("0000000000-1")] {
+            let (still, _) = pass(&next, &Facts { orders, ..facts.clone() });
+            assert_eq!(still.reason, Reason::Frozen, "{strategy}");
+        }
+        let (goes_on, plan) = pass(&next, &Facts { orders: glass(&attempt), ..facts.clone() });
+        let starts = |plan: &Plan| {
+            plan.objects.iter().any(|planned| {
+                planned.kind == Kind::Deployment
+                    && planned.object["metadata"]["labels"][names::REVISION] == *hash
+            })
+        };
+        assert!(starts(&plan), "{strategy}: {}", goes_on.message);
+        match goes_on.release.and_then(|release| release.break_glass) {
+            Some(glass) => assert_eq!((&*glass.by, &*glass.reason), ("ada", "customers cannot pay")),
+            None => assert!(goes_on.message.contains("ada says customers cannot pay"), "{}", goes_on.message),
+        }
+        let (thawed, plan) = pass(&next, &Facts { now: THAW, ..facts });
+        assert!(starts(&plan), "{strategy}: {}", thawed.message);
+    }
+}
+
+#[test]
+fn a_release_that_a_freeze_overtakes_waits_ready_and_without_a_deadline() {
+    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
+    let mut facts = after(&case, &decision, &plan, facts);
+    facts.endpoints = Some(endpoints(&facts, Colour::Blue));
+    let icy = frozen(json!({ "env": { "A": "1" } }), json!({ "strategy": "BlueGreen" }));
+    facts.environment = icy.environment.clone();
+    let (waits, plan) = pass(&icy, &facts);
+    let release = waits.release.clone().expect("a release");
+    assert_eq!((waits.colour, release.state), (Colour::Blue, ReleaseState::AwaitingApproval));
+    assert!(release.reason.contains("(sales)"), "{}", release.reason);
+    let attempt = release.attempt.clone().expect("an attempt");
+    let facts = after(&icy, &waits, &plan, facts);
+    assert_eq!(pass(&icy, &facts).0.wake_at, Some(THAW));
+
+    let look = |facts: &Facts| Facts { endpoints: Some(endpoints(facts, Colour::Blue)), ..facts.clone() };
+    // Past the deadline that it had: who waits for a freeze is not late.
+    let late = Facts { now: THAW, ..look(&facts) };
+    assert_eq!(pass(&icy, &late).0.colour, Colour::Green);
+    // Glass, an abort.
+    let (moved, _) = pass(&icy, &Facts { orders: glass(&attempt), ..look(&facts) });
+    assert_eq!(moved.colour, Colour::Green);
+    assert_eq!(
+        moved.release.and_then(|release| release.break_glass).map(|glass| glass.by),
+        Some("ada".into())
+    );
+    let abort = Orders { abort: Some(attempt), ..Orders::default() };
+    let (aborted, _) = pass(&icy, &Facts { orders: abort, ..look(&facts) });
+    assert_eq!(aborted.release.map(|release| release.state), Some(ReleaseState::Stable));
+}
+
+#[test]
+fn a_service_that_waits_for_a_freeze_is_reconciling_and_not_progressing() {
+    let first = frozen(json!({}), json!({ "strategy": "BlueGreen" }));
+    let facts = Facts { now: NOW, ..first.facts() };
+    let (decision, plan) = pass(&first, &facts);
+    let facts = after(&first, &decision, &plan, facts);
+    let next = frozen(json!({ "env": { "A": "1" } }), json!({ "strategy": "BlueGreen" }));
+    let (decision, plan) = pass(&next, &facts);
+    let told = visiobook::status::report(
+        &visiobook::status::Pass {
+            name: "users",
+            generation: 2,
+            facts: &facts,
+            decision: &decision,
+            plan: &plan,
+            applied: &Default::default(),
+            failure: None,
+            serving: facts.deployments.get(&Colour::Blue),
+            replicas: 3,
+            unready: &[],
+            previous: &Default::default(),
+        },
+        jiff::Timestamp::from_second(NOW).expect("a time"),
+    );
+    let says = |type_: &str| {
+        let found = told.status.conditions.iter().find(|condition| condition.type_ == type_).expect(type_);
+        (found.status.clone(), found.reason.clone())
+    };
+    assert_eq!(says("Reconciling"), ("True".into(), "Frozen".into()));
+    assert_eq!(says("Progressing"), ("False".into(), "Frozen".into()));
+    assert_eq!(says("Stalled").0, "False");
+    assert!(told.events.iter().any(|event| event.reason == "Frozen" && !event.warning), "{:?}", told.events);
+    let release = told.status.rollout.expect("a release");
+    assert_eq!(release.deadline.map(|at| at.0.as_second()), Some(THAW));
 }

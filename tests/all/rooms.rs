@@ -18,11 +18,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("apply", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("handover", &["contract", "api", "apply"]),
     ("doctor", &["contract", "api", "apply"]),
+    ("notify", &["api", "status"]),
     ("telemetry", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
     ("sidecar", &["contract", "telemetry"]),
     ("services", &["contract", "sidecar"]),
     ("conformance", &["contract"]),
-    ("operator", &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "telemetry"]),
+    (
+        "operator",
+        &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "notify", "telemetry"],
+    ),
     (
         "cli",
         &[

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code)]
 
 mod checks;
+mod mail;
 // Each suite uses a part of it.
 #[allow(dead_code)]
 #[path = "../../e2e/support/servers.rs"]

@@ -1,7 +1,7 @@
 //! Once traffic has moved: it is watched, and can return.
 
-use super::Walk;
 use super::attempt::{close, enter, seconds, time};
+use super::{Walk, next_attempt};
 use crate::api::{Outcome, ReleaseState};
 
 /// Seconds for which pods may be missing during the soak before traffic returns, if others still serve.
@@ -62,11 +62,19 @@ impl Walk<'_> {
         }
         let over = self.record.since.as_ref().map_or(now, seconds) + settings.warm;
         self.record.deadline = Some(time(over));
-        if self.target() != self.record.revision || now >= over {
+        let target = self.target();
+        let is_asked = target != self.record.revision;
+        // What may not begin yet needs no room, and what could be undone at once stays so.
+        let wait = is_asked.then(|| self.wait_for_thaw(&next_attempt(&self.record, &target))).flatten();
+        if (is_asked && wait.is_none()) || now >= over {
             enter(&mut self.record, ReleaseState::Stable, None, now);
             return true;
         }
-        if !undo {
+        if let Some((until, reason)) = wait {
+            self.frozen = true;
+            self.record.reason = reason;
+            self.wake(until);
+        } else if !undo {
             let previous = self.record.previous_revision.as_deref().unwrap_or("(unknown)");
             self.record.reason =
                 format!("revision {} serves; {previous} stays warm for an undo", self.record.revision);

@@ -28,6 +28,9 @@ pub fn clamp(mut record: RolloutStatus, now: i64) -> RolloutStatus {
             *at = Some(time(now));
         }
     }
+    if let Some(asked) = record.asked.as_mut().filter(|asked| seconds(&asked.since) > now) {
+        asked.since = time(now);
+    }
     record
 }
 
@@ -46,6 +49,7 @@ pub fn begin(record: &mut RolloutStatus, revision: &str, settings: &Release, now
     record.switched = None;
     record.unwell_since = None;
     record.approved_by = None;
+    record.break_glass = None;
     record.outcome = None;
     record.pods = None;
     record.reason = format!("pods of revision {revision} start");
@@ -71,6 +75,7 @@ pub fn close(record: &mut RolloutStatus, outcome: Outcome, why: &str, now: i64) 
         outcome,
         reason: why.chars().take(LONGEST).collect(),
         approved_by: record.approved_by.clone(),
+        break_glass: record.break_glass.clone(),
         started: record.started.clone(),
         switched: record.switched.clone(),
         ended: Some(time(now)),

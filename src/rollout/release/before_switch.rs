@@ -47,7 +47,7 @@ impl Walk<'_> {
                 true
             }
             ReleaseState::Verifying => {
-                if self.lacks_approval(settings) {
+                if self.is_held(settings) {
                     enter(&mut self.record, ReleaseState::AwaitingApproval, None, now);
                 } else {
                     let deadline = self.deadline(settings);
@@ -56,20 +56,26 @@ impl Walk<'_> {
                 true
             }
             ReleaseState::AwaitingApproval => {
+                let attempt = self.record.attempt.clone().unwrap_or_default();
+                let is_frozen = self.await_thaw(&attempt);
                 if self.lacks_approval(settings) {
-                    let attempt = self.record.attempt.as_deref().unwrap_or_default();
-                    self.record.reason = format!(
+                    let approve = format!(
                         "waits for somebody to approve: set {}={attempt} together with {}",
                         names::APPROVE,
                         names::APPROVED_BY
                     );
+                    let thaw = is_frozen.then(|| format!("; {}", self.record.reason));
+                    self.record.reason = approve + &thaw.unwrap_or_default();
+                    return false;
+                }
+                if is_frozen {
                     return false;
                 }
                 enter(&mut self.record, ReleaseState::Switching, Some(now + settings.deadline), now);
                 true
             }
-            // Taken back, or asked for meanwhile.
-            _ if self.lacks_approval(settings) => {
+            // Taken back, or asked for meanwhile; or a freeze has begun.
+            _ if self.is_held(settings) => {
                 enter(&mut self.record, ReleaseState::AwaitingApproval, None, now);
                 true
             }
@@ -84,6 +90,12 @@ impl Walk<'_> {
 
     fn lacks_approval(&self, settings: &Release) -> bool {
         settings.approval && !self.is_undo() && !self.names_attempt(&self.scene.orders.approve)
+    }
+
+    /// Whether somebody has to say yes, or a freeze to end, before traffic moves.
+    fn is_held(&self, settings: &Release) -> bool {
+        let attempt = self.record.attempt.as_deref().unwrap_or_default();
+        self.lacks_approval(settings) || self.freeze(attempt).is_some()
     }
 
     /// When the release is given up: so long after its start, whatever came of it since, or after its approval. What is
@@ -124,6 +136,7 @@ impl Walk<'_> {
     }
 
     fn switch(&mut self, revision: &str, settings: &Release) {
+        self.record_glass();
         let (now, needed) = (self.scene.now, self.needed());
         let record = &mut self.record;
         record.previous_revision = Some(std::mem::replace(&mut record.revision, revision.to_string()));

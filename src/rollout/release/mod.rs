@@ -6,17 +6,19 @@
 mod after_switch;
 mod attempt;
 mod before_switch;
+mod freeze;
 mod recover;
 
 use std::collections::BTreeMap;
 
+pub use freeze::way_out;
 pub use recover::{first, recover};
 
 use crate::api::names::{self, Colour};
-use crate::api::{Outcome, ReleaseState, RolloutStatus};
-use crate::check::Release;
+use crate::api::{Asked, Outcome, ReleaseState, RolloutStatus};
+use crate::check::{Frozen, Release};
 use crate::facts::{DeploymentFact, EndpointFact, Orders};
-use attempt::{begin, clamp};
+use attempt::{begin, clamp, time};
 
 /// Most states that one step passes through.
 const PASSED: usize = 8;
@@ -29,6 +31,8 @@ pub struct Scene<'a> {
     pub asked: Option<&'a str>,
     /// How it is released; `None` where pods are replaced one by one.
     pub settings: Option<&'a Release>,
+    /// The freeze of the environment that holds now.
+    pub frozen: Option<&'a Frozen>,
     /// What people have ordered.
     pub orders: &'a Orders,
     /// Deployments that exist.
@@ -48,6 +52,8 @@ pub struct Step {
     pub record: RolloutStatus,
     /// Whether it cannot be decided without a look at the endpoints.
     pub look: bool,
+    /// Whether an attempt does not begin because of a freeze.
+    pub frozen: bool,
     /// When to look again though nothing has changed, in Unix seconds.
     pub wake_at: Option<i64>,
     /// The states that it passed through, from the one that was recorded.
@@ -65,7 +71,8 @@ pub fn other(record: &RolloutStatus) -> Option<&str> {
 
 /// What happens next.
 pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
-    let mut step = Walk { scene, record: clamp(before.clone(), scene.now), look: false, wake_at: None };
+    let mut step =
+        Walk { scene, record: clamp(before.clone(), scene.now), look: false, frozen: false, wake_at: None };
     let mut passed = vec![step.record.state];
     for _ in 0..PASSED {
         let goes_on = step.walk();
@@ -77,14 +84,16 @@ pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
         }
     }
     step.forget();
+    step.note_asked();
     step.record.preview_revision = other(&step.record).map(str::to_string);
-    Step { record: step.record, look: step.look, wake_at: step.wake_at, passed }
+    Step { record: step.record, look: step.look, frozen: step.frozen, wake_at: step.wake_at, passed }
 }
 
 struct Walk<'a> {
     scene: &'a Scene<'a>,
     record: RolloutStatus,
     look: bool,
+    frozen: bool,
     wake_at: Option<i64>,
 }
 
@@ -106,6 +115,21 @@ impl Walk<'_> {
         if rejected.is_some() && self.scene.asked.is_some() && rejected != self.scene.asked && !self.is_undo()
         {
             self.record.rejected_revision = None;
+        }
+    }
+
+    /// Lead times count from when a revision was asked for, which may be long before its release can start.
+    fn note_asked(&mut self) {
+        let record = &mut self.record;
+        match self.scene.asked {
+            Some(asked) if asked == record.revision => {
+                // Told once more with the switch itself.
+                record.asked.take_if(|_| record.state != ReleaseState::Soaking);
+            }
+            Some(asked) if record.asked.as_ref().is_none_or(|known| known.revision != asked) => {
+                record.asked = Some(Asked { revision: asked.to_string(), since: time(self.scene.now) });
+            }
+            _ => {}
         }
     }
 
@@ -179,8 +203,14 @@ impl Walk<'_> {
             self.record.rejected_revision = None;
         }
         let target = self.target();
+        self.record.deadline = None;
         if target != self.record.revision {
+            if self.await_thaw(&next_attempt(&self.record, &target)) {
+                self.frozen = true;
+                return false;
+            }
             begin(&mut self.record, &target, settings, now);
+            self.record_glass();
             self.wake(now + 1);
             return false;
         }
@@ -196,6 +226,11 @@ impl Walk<'_> {
         };
         false
     }
+}
+
+/// The attempt that comes next, for a revision.
+fn next_attempt(record: &RolloutStatus, revision: &str) -> String {
+    format!("{revision}-{}", record.number + 1)
 }
 
 #[cfg(test)]

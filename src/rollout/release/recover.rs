@@ -55,11 +55,13 @@ pub fn first(colour: Colour, revision: &str) -> RolloutStatus {
         reason: String::new(),
         preview_revision: None,
         previous_revision: None,
+        asked: None,
         rejected_revision: None,
         pods: None,
         switched: None,
         unwell_since: None,
         approved_by: None,
+        break_glass: None,
         outcome: None,
         history: Vec::new(),
     }

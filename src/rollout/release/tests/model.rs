@@ -39,6 +39,8 @@ enum Event {
     DeleteDeployment(Colour),
     Approval(bool),
     Strategy(bool),
+    /// A freeze that lasts so long from now on.
+    Freeze(i64),
 }
 
 /// An event for each number: numbers are made and shrunk faster than events.
@@ -55,7 +57,7 @@ fn event(number: u32) -> Event {
         143..159 => Event::Ask(usize::from(a % 4)),
         159..162 => Event::Refuse,
         162..172 => Event::Scale(i32::from(a % 4)),
-        172..194 => Event::Order(a % 4, b % 4),
+        172..194 => Event::Order(a % 5, b % 4),
         194..222 => Event::Clock(i64::from(a % 24) + 1),
         222..225 => Event::Clock((i64::from(a) - 128) * 4),
         225..230 => Event::Select((b % 3 != 0).then_some(colour)),
@@ -65,7 +67,8 @@ fn event(number: u32) -> Event {
         239..242 => Event::Forge(colour, b % 7, usize::from(c % 4), i64::from(c) * 4 - 99),
         242..245 => Event::DeleteDeployment(colour),
         245..251 => Event::Approval(a % 2 == 0),
-        _ => Event::Strategy(a % 2 == 0),
+        251..254 => Event::Strategy(a % 2 == 0),
+        _ => Event::Freeze(i64::from(a % 64)),
     }
 }
 
@@ -102,10 +105,14 @@ struct World {
     orders: Orders,
     approval: bool,
     blue_green: bool,
+    /// When the last freeze ends.
+    frozen_until: i64,
     /// When each attempt began.
     began: BTreeMap<String, i64>,
     /// Attempts that somebody approved.
     approved: BTreeSet<String>,
+    /// Attempts that somebody broke the glass for.
+    broken: BTreeSet<String>,
     switches: usize,
     ways: BTreeSet<(&'static str, &'static str)>,
     outcomes: BTreeSet<&'static str>,
@@ -128,8 +135,10 @@ impl World {
             orders: Orders::default(),
             approval: false,
             blue_green: true,
+            frozen_until: 0,
             began: BTreeMap::new(),
             approved: BTreeSet::new(),
+            broken: BTreeSet::new(),
             switches: 0,
             ways: BTreeSet::new(),
             outcomes: BTreeSet::new(),
@@ -190,11 +199,17 @@ impl World {
         self.blue_green.then_some(Release { approval: self.approval, ..SETTINGS })
     }
 
+    fn freeze(&self) -> Option<Frozen> {
+        let until = self.frozen_until;
+        (until > self.now).then(|| Frozen { until, reason: "sales".into() })
+    }
+
     fn pass(&mut self, mut writes: usize) -> Result<(), TestCaseError> {
         let facts = self.facts();
         let colour = serving_colour(&facts);
         let asked = self.asked.map(|asked| REVISIONS[asked]);
         let settings = self.settings();
+        let frozen = self.freeze();
         let before = match (recover(&facts, colour), asked) {
             (Some(record), _) => record,
             (None, Some(asked)) => first(colour, asked),
@@ -209,6 +224,7 @@ impl World {
                 now: facts.now,
                 asked,
                 settings: settings.as_ref(),
+                frozen: frozen.as_ref(),
                 orders,
                 deployments: &facts.deployments,
                 wanted,
@@ -236,7 +252,7 @@ impl World {
         // 7: an order for another attempt is none, and a step that was taken is not taken again.
         let named = |order: &Option<String>| *order == before.attempt || *order == next.record.attempt;
         let orders = &facts.orders;
-        if ![&orders.approve, &orders.abort, &orders.retry, &orders.undo]
+        if ![&orders.approve, &orders.break_glass, &orders.abort, &orders.retry, &orders.undo]
             .into_iter()
             .any(|o| o.is_some() && named(o))
         {
@@ -284,6 +300,14 @@ impl World {
                 let undo = before.rejected_revision.as_deref() == Some(&before.revision);
                 prop_assert!(!self.approval || undo || self.approved.contains(&attempt), "nobody approved");
                 prop_assert!(self.blue_green, "a release without the strategy");
+                prop_assert!(
+                    self.freeze().is_none() || undo || self.broken.contains(&attempt),
+                    "traffic moved forward in a freeze"
+                );
+                prop_assert!(
+                    self.freeze().is_none() || undo || after.break_glass.is_some(),
+                    "nobody knows who broke the glass"
+                );
             } else {
                 // 3: back, to something that answers.
                 prop_assert!(there(after.colour, &after.revision, false) > 0, "back to nothing");
@@ -323,6 +347,13 @@ impl World {
         }
         // 6: no attempt lasts longer than its deadline, but for the approval.
         if let Some(attempt) = after.attempt.clone().filter(|_| after.number > before.number) {
+            // One whose goal the resource asks for as well is rejected by nobody.
+            let ordered = before.attempt.is_some() && facts.orders.undo == before.attempt;
+            let undo = ordered || after.rejected_revision.as_ref() == Some(&before.revision);
+            prop_assert!(
+                self.freeze().is_none() || undo || self.broken.contains(&attempt),
+                "a release began in a freeze"
+            );
             self.began.insert(attempt, self.now);
         }
         let waited = matches!(after.state, ReleaseState::AwaitingApproval | ReleaseState::Switching);
@@ -447,7 +478,8 @@ impl World {
                     }
                     1 => self.orders.abort = attempt,
                     2 => self.orders.retry = attempt,
-                    _ => self.orders.undo = attempt,
+                    3 => self.orders.undo = attempt,
+                    _ => self.break_glass(*which, attempt),
                 }
             }
             Event::Clock(by) => {
@@ -482,14 +514,28 @@ impl World {
             Event::DeleteDeployment(colour) => drop(self.pods.remove(colour)),
             Event::Approval(asked) => self.approval = *asked,
             Event::Strategy(blue_green) => self.blue_green = *blue_green,
+            Event::Freeze(seconds) => self.frozen_until = self.now + seconds,
         }
         Ok(())
+    }
+
+    /// For the attempt that is under way, or for the one that comes next; or without a reason, which is for nothing.
+    fn break_glass(&mut self, which: u8, attempt: Option<String>) {
+        let record = self.service.as_ref().and_then(|service| service.record.as_ref());
+        let next = record.zip(self.asked).map(|(record, asked)| next_attempt(record, REVISIONS[asked]));
+        let attempt = if which == 1 { next } else { attempt };
+        if which != 2 {
+            self.broken.extend(attempt.clone());
+        }
+        self.orders.break_glass = attempt;
+        self.orders.break_glass_by = Some("alice".into());
+        self.orders.break_glass_reason = (which != 2).then(|| "customers cannot pay".into());
     }
 
     /// 9: whatever has happened, once nothing more does, the service ends in a state that serves.
     fn come_to_rest(&mut self) -> Result<(), TestCaseError> {
         (self.fresh, self.prompt, self.orders) = (true, true, Orders::default());
-        (self.approval, self.blue_green) = (false, true);
+        (self.approval, self.blue_green, self.frozen_until) = (false, true, 0);
         self.asked = self.asked.or(Some(0));
         for _ in 0..30 {
             self.pass(9)?;
@@ -532,7 +578,9 @@ proptest! {
 fn what_was_found_once_is_not_found_again() {
     use Colour::{Blue, Green};
     use Event::*;
-    let found: [&[Event]; 6] = [
+    let found: [&[Event]; 7] = [
+        // In a freeze a newer revision must not end the warm time: it may not begin.
+        &[Pass(9), Ask(2), Pass(9), Ready(Green, 2), Pass(9), Clock(20), Freeze(1), Ask(3), Pass(9)],
         // An abort beside a retry of the same attempt: the next one must not switch in the pass that begins it.
         &[Pass(9), Ask(1), Pass(9), Order(1, 0), Order(2, 0), Ready(Green, 2), Pass(9)],
         // What was aborted is no longer asked for.

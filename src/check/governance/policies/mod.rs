@@ -1,11 +1,14 @@
 //! The same rules as admission policies, which hold while no operator runs, and those that only the API server can
 //! hold: who may do what.
 
+mod orders;
+
 use serde_json::{Value, json};
 
 use super::rules::{self, Rule};
-use crate::api::names::{ALLOW_DELETION, APPROVE, APPROVED_BY, ENVIRONMENT};
+use crate::api::names::{ALLOW_DELETION, APPROVE, ENVIRONMENT};
 use crate::api::{GROUP, crds};
+use orders::{approval, approval_accounts, approval_accounts_development, break_glass};
 
 /// What a policy looks at.
 struct Matched {
@@ -65,6 +68,7 @@ pub fn policies() -> Vec<(String, Vec<Value>)> {
         exists(),
         scale(),
         approval(),
+        break_glass(),
         approval_accounts(),
         approval_accounts_development(),
         namespaces(),
@@ -136,103 +140,6 @@ fn exists() -> Policy {
                 "'metadata.namespace: the label {ENVIRONMENT} names \"' + variables.label + '\", which does not exist: create that VisiobookEnvironment or correct the label; the operator lists a new one as soon as it runs [environment-exists]'"
             ),
         )],
-    }
-}
-
-fn approvals() -> Vec<(String, String)> {
-    [
-        ("approve", annotation("object", APPROVE)),
-        ("approvedBy", annotation("object", APPROVED_BY)),
-        ("approveBefore", annotation("oldObject", APPROVE)),
-        ("approvedByBefore", annotation("oldObject", APPROVED_BY)),
-        // Withdrawing is everybody's who may edit.
-        (
-            "approves",
-            "variables.approve != '' && (variables.approve != variables.approveBefore || variables.approvedBy != variables.approvedByBefore)".to_string(),
-        ),
-    ]
-    .map(|(name, expression)| (name.to_string(), expression))
-    .to_vec()
-}
-
-fn approval() -> Policy {
-    let may = format!(
-        "authorizer.group('{GROUP}').resource('visiobookservices').namespace(request.namespace).name(request.name).check('approve').allowed()"
-    );
-    let user = "request.userInfo.username";
-    let validation = |holds: &str, message: String, rule: &str| {
-        (holds.to_string(), format!("'metadata.annotations: {message} [{rule}]'"))
-    };
-    Policy {
-        name: "visiobook-approval",
-        about: "Who may approve the release of a service, and under whose name.",
-        governed: Governed::Always,
-        matched: SERVICES,
-        conditions: vec![],
-        variables: approvals(),
-        validations: vec![
-            validation(
-                &format!("!variables.approves || {may}"),
-                format!(
-                    "' + {user} + ' may not approve ' + request.name + ': ask somebody with the verb approve, such as a group in spec.access.approve of the environment"
-                ),
-                "approval-right",
-            ),
-            validation(
-                &format!("!variables.approves || variables.approvedBy == {user}"),
-                format!(
-                    "{APPROVED_BY} records who approves: set it to ' + {user} + ' together with {APPROVE}"
-                ),
-                "approval-name",
-            ),
-            validation(
-                "variables.approve != '' || variables.approvedBy == '' || variables.approvedBy == variables.approvedByBefore",
-                format!("{APPROVED_BY} belongs to an approval: set it together with {APPROVE}"),
-                "approval-name",
-            ),
-            validation(
-                "!variables.approves || (oldObject != null && object.spec == oldObject.spec)",
-                format!(
-                    "what is approved is what was there to be looked at: change spec first, and set {APPROVE} in a request of its own"
-                ),
-                "approval-alone",
-            ),
-        ],
-    }
-}
-
-/// Whether the caller is a service account.
-const ACCOUNT: &str = "request.userInfo.username.startsWith('system:serviceaccount:')";
-const ACCOUNT_REFUSED: &str = "'metadata.annotations: ' + request.userInfo.username + ' is a service account, which approves only where the environment names it in spec.access.approverAccounts [approval-account]'";
-
-fn approval_accounts() -> Policy {
-    let mut variables = approvals();
-    variables.push((
-        "accounts".into(),
-        "has(variables.environment.access) && has(variables.environment.access.approverAccounts) ? variables.environment.access.approverAccounts : []".into(),
-    ));
-    let named = format!(
-        "!variables.approves || !{ACCOUNT} || variables.accounts.exists(a, request.userInfo.username == 'system:serviceaccount:' + a.namespace + ':' + a.name)"
-    );
-    Policy {
-        name: "visiobook-approval-accounts",
-        about: "Service accounts approve only where the environment names them: whoever merges must not approve by that alone.",
-        governed: Governed::ByEnvironment,
-        matched: SERVICES,
-        conditions: vec![],
-        variables,
-        validations: vec![(named, ACCOUNT_REFUSED.into())],
-    }
-}
-
-fn approval_accounts_development() -> Policy {
-    Policy {
-        name: "visiobook-approval-accounts-development",
-        about: "No environment, so no service account that may approve.",
-        governed: Governed::BuiltIn,
-        variables: approvals(),
-        validations: vec![(format!("!variables.approves || !{ACCOUNT}"), ACCOUNT_REFUSED.into())],
-        ..approval_accounts()
     }
 }
 
