@@ -4,6 +4,7 @@ mod environment;
 mod exposure;
 mod governance;
 mod isolation;
+mod jobs;
 pub mod kinds;
 mod monitoring;
 pub mod names;
@@ -28,6 +29,7 @@ pub use governance::{
     VisiobookEnvironmentStatus,
 };
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
+pub use jobs::{CheckJob, Checks, EnvironmentChecks, Migration, PastJob, Phase};
 pub use monitoring::{Alert, Monitoring, Objectives};
 pub use release::{EnvironmentRollout, Outcome, PastRelease, ReleaseState, RolloutStatus};
 pub use schema::crds;

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::jobs::{EnvironmentChecks, PastJob};
 use super::names::Colour;
 use super::service::Strategy;
 
@@ -31,6 +32,9 @@ pub struct EnvironmentRollout {
     #[schemars(range(min = 0, max = 604800))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_seconds: Option<i64>,
+    /// What is checked before traffic moves, and after it. A service may check more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<EnvironmentChecks>,
 }
 
 /// Where a release stands.
@@ -117,6 +121,8 @@ pub enum Outcome {
     Superseded,
     /// Its pods were not ready in time.
     DeadlineExceeded,
+    /// Its migration, or a check before traffic moved, has failed.
+    Failed,
 }
 
 impl Outcome {
@@ -128,12 +134,13 @@ impl Outcome {
             Outcome::RolledBack => "RolledBack",
             Outcome::Superseded => "Superseded",
             Outcome::DeadlineExceeded => "DeadlineExceeded",
+            Outcome::Failed => "Failed",
         }
     }
 
     /// Whether the revision does not run though it was asked for.
     pub fn is_failure(self) -> bool {
-        matches!(self, Outcome::Aborted | Outcome::RolledBack | Outcome::DeadlineExceeded)
+        matches!(self, Outcome::Aborted | Outcome::RolledBack | Outcome::DeadlineExceeded | Outcome::Failed)
     }
 }
 
@@ -191,6 +198,10 @@ pub struct RolloutStatus {
     /// How the release ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Jobs of the release that have ended.
+    #[schemars(length(max = 3))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<PastJob>,
     /// Releases that have ended, the newest first.
     #[schemars(length(max = 10))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -11,6 +11,7 @@ mod environment;
 mod exposure;
 mod generated;
 mod golden;
+mod jobs;
 mod monitoring;
 mod properties;
 mod reference;

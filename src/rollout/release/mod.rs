@@ -6,16 +6,19 @@
 mod after_switch;
 mod attempt;
 mod before_switch;
+mod checks;
 mod recover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+pub use attempt::time;
 pub use recover::{first, recover};
 
+use super::jobs::Seen;
 use crate::api::names::{self, Colour};
-use crate::api::{Outcome, ReleaseState, RolloutStatus};
+use crate::api::{Outcome, Phase, ReleaseState, RolloutStatus};
 use crate::check::Release;
-use crate::facts::{DeploymentFact, EndpointFact, Orders};
+use crate::facts::{DeploymentFact, EndpointFact, Orders, Spot};
 use attempt::{begin, clamp};
 
 /// Most states that one step passes through.
@@ -39,6 +42,10 @@ pub struct Scene<'a> {
     pub endpoints: Option<&'a [EndpointFact]>,
     /// Whether what was rendered of a revision is still stored.
     pub is_stored: &'a dyn Fn(&str) -> bool,
+    /// What is seen of Jobs.
+    pub jobs: Seen<'a>,
+    /// Whether a revision has a migration, and nothing of it has run yet.
+    pub migrates: &'a dyn Fn(&str) -> bool,
 }
 
 /// A step.
@@ -52,6 +59,12 @@ pub struct Step {
     pub wake_at: Option<i64>,
     /// The states that it passed through, from the one that was recorded.
     pub passed: Vec<ReleaseState>,
+    /// The Job that is to run for the attempt.
+    pub run: Option<Phase>,
+    /// Pods that have to be looked at to say why they do not get on.
+    pub spots: BTreeSet<Spot>,
+    /// Whether pods may start in the colour that does not serve.
+    pub starts: bool,
 }
 
 /// Revision that is to stand in the colour that does not serve.
@@ -65,7 +78,14 @@ pub fn other(record: &RolloutStatus) -> Option<&str> {
 
 /// What happens next.
 pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
-    let mut step = Walk { scene, record: clamp(before.clone(), scene.now), look: false, wake_at: None };
+    let mut step = Walk {
+        scene,
+        record: clamp(before.clone(), scene.now),
+        look: false,
+        wake_at: None,
+        run: None,
+        spots: BTreeSet::new(),
+    };
     let mut passed = vec![step.record.state];
     for _ in 0..PASSED {
         let goes_on = step.walk();
@@ -78,7 +98,16 @@ pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
     }
     step.forget();
     step.record.preview_revision = other(&step.record).map(str::to_string);
-    Step { record: step.record, look: step.look, wake_at: step.wake_at, passed }
+    let (run, starts) = (step.due(), step.starts());
+    Step {
+        record: step.record,
+        look: step.look,
+        wake_at: step.wake_at,
+        passed,
+        run,
+        spots: step.spots,
+        starts,
+    }
 }
 
 struct Walk<'a> {
@@ -86,6 +115,8 @@ struct Walk<'a> {
     record: RolloutStatus,
     look: bool,
     wake_at: Option<i64>,
+    run: Option<(Phase, String)>,
+    spots: BTreeSet<Spot>,
 }
 
 impl Walk<'_> {
@@ -186,12 +217,17 @@ impl Walk<'_> {
         }
         let failed = ended.filter(|ended| ended.is_failure() && self.record.rejected_revision.is_some());
         self.record.reason = match (failed, &self.record.attempt) {
-            (Some(outcome), Some(attempt)) => format!(
-                "{attempt} ended: {}, so revision {} goes on; change the resource, or set {} to {attempt}",
-                outcome.as_str(),
-                self.record.revision,
-                names::RETRY
-            ),
+            (Some(outcome), Some(attempt)) => {
+                let past = self.record.history.iter().find(|past| past.attempt == *attempt);
+                let why = past.map(|past| past.reason.as_str()).filter(|why| !why.is_empty());
+                format!(
+                    "{attempt} ended: {}{}, so revision {} goes on; change the resource, or set {} to {attempt}",
+                    outcome.as_str(),
+                    why.map(|why| format!(" ({why})")).unwrap_or_default(),
+                    self.record.revision,
+                    names::RETRY
+                )
+            }
             _ => format!("revision {} serves", self.record.revision),
         };
         false
