@@ -2,6 +2,7 @@
 
 mod container;
 mod content;
+mod job;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +10,11 @@ use serde_json::Value;
 
 use crate::api::kinds::Kind;
 use crate::api::names::Colour;
-use crate::api::{BreakGlass, RolloutStatus, VisiobookEnvironmentSpec};
+use crate::api::{BreakGlass, PastJob, RolloutStatus, VisiobookEnvironmentSpec};
 
 pub use container::ContainerFact;
 pub use content::{Content, Signing, SigningKey, TokenContent};
+pub use job::{JobEnd, JobFact, SPARE_SECONDS, Spot, ending, trouble};
 
 /// What one pass saw of a service's surroundings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +41,12 @@ pub struct Facts {
     pub wanted: Option<i32>,
     /// Pods that are ready behind the Services, where they were looked at.
     pub endpoints: Option<Vec<EndpointFact>>,
+    /// Jobs of releases that exist.
+    pub jobs: Vec<JobFact>,
+    /// What became of the migrations of stored revisions, as these say.
+    pub migrations: BTreeMap<String, PastJob>,
+    /// Containers of pods that were looked at.
+    pub looked: BTreeMap<Spot, Vec<ContainerFact>>,
     /// Stored revisions, newest last.
     pub revisions: Vec<RevisionFact>,
     /// Who set `spec.replicas` by applying or editing the resource itself; `None` if only the scale subresource did.
@@ -222,6 +230,15 @@ pub struct RevisionFact {
     pub data: Value,
     /// The annotation that holds what shapes no pod.
     pub serving: Option<String>,
+}
+
+/// A ResourceQuota of the namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaFact {
+    /// Its name.
+    pub name: String,
+    /// What it allows of each resource, and what is taken.
+    pub resources: BTreeMap<String, (String, String)>,
 }
 
 /// What a pass wrote.

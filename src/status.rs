@@ -42,6 +42,8 @@ pub struct Pass<'a> {
     pub replicas: i32,
     /// Containers of pods that are not ready, where they were looked at.
     pub unready: &'a [ContainerFact],
+    /// What has no room of a release that begins.
+    pub lacks: &'a [String],
     /// What was published last.
     pub previous: &'a VisiobookServiceStatus,
 }
@@ -71,7 +73,7 @@ pub struct Event {
 impl Event {
     /// Whether it tells of a write, which no later pass knows of.
     pub fn tells_what_was_done(&self) -> bool {
-        matches!(self.reason, "RevisionStarted" | "SecretsRotated" | "DriftRepaired")
+        matches!(self.reason, "NoRoom" | "RevisionStarted" | "SecretsRotated" | "DriftRepaired")
     }
 }
 

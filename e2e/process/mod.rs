@@ -11,6 +11,7 @@ mod helm;
 mod http2;
 mod idle;
 mod isolation;
+mod jobs;
 mod lag;
 mod leader;
 mod monitoring;

@@ -17,7 +17,7 @@ use crate::support::proxy::{Proxy, Verdict};
 use crate::support::{Site, eventually, is, quick};
 
 /// The next version, which is good.
-fn second() -> Value {
+pub(super) fn second() -> Value {
     quick(json!({ "env": { "RELEASE": "2" } }))
 }
 
@@ -28,7 +28,7 @@ fn bad() -> Value {
     spec
 }
 
-async fn stage(calm: &crate::support::operator::Calm, name: &str, rollout: Value) -> Stage {
+pub(super) async fn stage(calm: &crate::support::operator::Calm, name: &str, rollout: Value) -> Stage {
     let mut all = json!({ "strategy": "BlueGreen", "soakSeconds": 2, "warmSeconds": 3600 });
     visiobook::plan::merge(&mut all, rollout);
     let environment = json!({
@@ -38,32 +38,32 @@ async fn stage(calm: &crate::support::operator::Calm, name: &str, rollout: Value
     Stage::governed(calm, name, environment).await
 }
 
-fn rollout(service: &VisiobookService) -> Option<&RolloutStatus> {
+pub(super) fn rollout(service: &VisiobookService) -> Option<&RolloutStatus> {
     service.status.as_ref()?.rollout.as_ref()
 }
 
 /// Wait for a state, and tell where the releases stand in it.
-async fn state(site: &Site, name: &str, state: ReleaseState) -> RolloutStatus {
+pub(super) async fn state(site: &Site, name: &str, state: ReleaseState) -> RolloutStatus {
     let told = site.until(name, state.as_str(), |service| {
         crate::support::observed(service) && rollout(service).is_some_and(|rollout| rollout.state == state)
     });
     rollout(&told.await).expect("a release").clone()
 }
 
-async fn ended(site: &Site, name: &str, outcome: Outcome) -> RolloutStatus {
+pub(super) async fn ended(site: &Site, name: &str, outcome: Outcome) -> RolloutStatus {
     let told = site.until(name, outcome.as_str(), |service| {
         rollout(service).is_some_and(|rollout| rollout.outcome == Some(outcome))
     });
     rollout(&told.await).expect("a release").clone()
 }
 
-async fn order(site: &Site, name: &str, annotation: &str, attempt: Option<&str>) {
+pub(super) async fn order(site: &Site, name: &str, annotation: &str, attempt: Option<&str>) {
     let patch = json!({ "metadata": { "annotations": { annotation: attempt } } });
     site.services().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("an order");
 }
 
 /// Approve under one's own name, and tell it.
-async fn approve(site: &Site, name: &str, attempt: &str) -> String {
+pub(super) async fn approve(site: &Site, name: &str, attempt: &str) -> String {
     let reviews: Api<SelfSubjectReview> = Api::all(site.client.clone());
     let answer =
         reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.expect("a review");
@@ -73,12 +73,12 @@ async fn approve(site: &Site, name: &str, attempt: &str) -> String {
     me
 }
 
-async fn selects(site: &Site, name: &str) -> Option<Colour> {
+pub(super) async fn selects(site: &Site, name: &str) -> Option<Colour> {
     let service = site.child(Kind::Service, name).await?;
     Colour::parse(service["spec"]["selector"]["version"].as_str()?)
 }
 
-async fn selected(site: &Site, name: &str, colour: Colour) {
+pub(super) async fn selected(site: &Site, name: &str, colour: Colour) {
     eventually(&format!("traffic on {}", colour.as_str()), || async {
         let now = selects(site, name).await;
         if now == Some(colour) { Ok(()) } else { Err(now) }

@@ -19,6 +19,8 @@ pub enum Kind {
     PodDisruptionBudget,
     /// Who may connect to the pods.
     NetworkPolicy,
+    /// What is run for a release.
+    Job,
     /// The pods.
     Deployment,
     /// Scaling by load.
@@ -44,7 +46,7 @@ impl Kind {
     pub const GOVERNANCE: [Kind; 3] = [Kind::ResourceQuota, Kind::LimitRange, Kind::RoleBinding];
 
     /// Every kind, in the order in which children are written.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::ServiceAccount,
         Kind::ExternalSecret,
         Kind::ConfigMap,
@@ -53,6 +55,7 @@ impl Kind {
         Kind::Service,
         Kind::PodDisruptionBudget,
         Kind::NetworkPolicy,
+        Kind::Job,
         Kind::Deployment,
         Kind::HorizontalPodAutoscaler,
         Kind::Ingress,
@@ -76,6 +79,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::PodDisruptionBudget => "PodDisruptionBudget",
             Kind::NetworkPolicy => "NetworkPolicy",
+            Kind::Job => "Job",
             Kind::Deployment => "Deployment",
             Kind::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Kind::Ingress => "Ingress",
@@ -99,6 +103,7 @@ impl Kind {
             Kind::Service => ("", "v1", "services"),
             Kind::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
             Kind::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
+            Kind::Job => ("batch", "v1", "jobs"),
             Kind::Deployment => ("apps", "v1", "deployments"),
             Kind::HorizontalPodAutoscaler => ("autoscaling", "v2", "horizontalpodautoscalers"),
             Kind::Ingress => ("networking.k8s.io", "v1", "ingresses"),

@@ -5,6 +5,7 @@ mod exposure;
 mod freeze;
 mod governance;
 mod isolation;
+mod jobs;
 pub mod kinds;
 mod monitoring;
 pub mod names;
@@ -31,6 +32,7 @@ pub use governance::{
     VisiobookEnvironmentStatus,
 };
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
+pub use jobs::{CheckJob, Checks, EnvironmentChecks, Migration, PastJob, Phase};
 pub use monitoring::{Alert, Monitoring, Objectives};
 pub use notifications::{Email, Encryption, Notification, NotificationEvent, Webhook};
 pub use release::{Asked, EnvironmentRollout, Outcome, PastRelease, Promotion, ReleaseState, RolloutStatus};

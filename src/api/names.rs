@@ -1,5 +1,7 @@
 //! Names of children, labels and annotations: the words that the cluster remembers us by.
 
+use super::jobs::Phase;
+
 /// Longest name of a VisiobookService: every child adds at most 23 characters and must stay within 63.
 pub const MAX_NAME: usize = 40;
 /// Endings a service may not have, because its own children end in them.
@@ -63,6 +65,10 @@ pub const RELEASE: &str = "platform.visiobook.com/release";
 pub const PREVIEW: &str = "platform.visiobook.com/preview";
 /// Annotation of a Deployment: the attempt that it was made for.
 pub const ATTEMPT: &str = "platform.visiobook.com/attempt";
+/// Annotation of a ControllerRevision: what became of its migration.
+pub const MIGRATION: &str = "platform.visiobook.com/migration";
+/// Label of a pod of a Job: the service that it is run for, whose policy lets it in by this.
+pub const JOB_OF: &str = "platform.visiobook.com/job-of";
 /// Annotation of a CRD of ours that may be deleted, with all that it holds.
 pub const ALLOW_DELETION: &str = "platform.visiobook.com/allow-deletion";
 /// Annotation of a Deployment: keyed digest of the secrets its pods use.
@@ -149,4 +155,47 @@ pub fn external_secret(service: &str) -> String {
 /// Name of the ControllerRevision that stores a revision.
 pub fn revision(service: &str, revision: &str) -> String {
     format!("{service}-{revision}")
+}
+
+/// Longest name of a Job: its pods bear it as a label.
+const LONGEST_JOB: usize = 63;
+
+/// Name of a Job of a release, the same whoever makes it. What tells it apart stands at its end, so that only a long
+/// name of a service is ever cut.
+pub fn job(service: &str, phase: Phase, attempt: &str) -> String {
+    let ending = format!("-{attempt}-{}", phase.as_str());
+    let most = LONGEST_JOB.saturating_sub(ending.len());
+    let service = service.get(..most).unwrap_or(service);
+    format!("{service}{ending}")
+}
+
+/// What a Job is for, from its name, which nobody can edit: phase, attempt and revision.
+pub fn parse_job(name: &str) -> Option<(Phase, String, String)> {
+    let (rest, word) = name.rsplit_once('-')?;
+    let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == word)?;
+    let (rest, number) = rest.rsplit_once('-')?;
+    let number: i64 = number.parse().ok()?;
+    let revision = rest.rsplit_once('-')?.1;
+    Some((phase, format!("{revision}-{number}"), revision.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_named_after_what_it_is_for_and_read_back_from_it() {
+        let long = "a".repeat(MAX_NAME);
+        for (service, attempt) in [("users", "3f9c2a7be1-7"), (&long, "3f9c2a7be1-123456")] {
+            for phase in Phase::ALL {
+                let name = job(service, phase, attempt);
+                assert!(name.len() <= LONGEST_JOB, "{name}");
+                assert_eq!(parse_job(&name), Some((phase, attempt.into(), "3f9c2a7be1".into())));
+            }
+        }
+        assert_eq!(job("users", Phase::Migration, "3f9c2a7be1-7"), "users-3f9c2a7be1-7-migrate");
+        for other in ["users", "users-migrate", "users-3f9c2a7be1-x-live", "users-3f9c2a7be1-7-other"] {
+            assert_eq!(parse_job(other), None, "{other}");
+        }
+    }
 }

@@ -44,6 +44,8 @@ pub enum NotificationEvent {
     Superseded,
     /// Its pods were not ready in time.
     DeadlineExceeded,
+    /// Its migration or a check before the switch failed.
+    Failed,
 }
 
 /// An address that is told by HTTP. It is a secret: who knows it can write there.

@@ -61,6 +61,17 @@ impl Quantity {
         Ok(Quantity { nano, binary: false })
     }
 
+    /// So many times as much; as much as there can be, where that is too much.
+    pub fn times(self, count: i64) -> Quantity {
+        Quantity { nano: self.nano.saturating_mul(count.into()), ..self }
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Quantity) -> Quantity {
+        let nano = self.nano.saturating_add(other.nano);
+        Quantity { nano, binary: self.binary || other.binary }
+    }
+
     /// The whole units of it: bytes, of memory.
     pub fn whole(&self) -> Option<u64> {
         u64::try_from(self.nano / NANO).ok()

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::freeze::{BreakGlass, Freeze};
+use super::jobs::{EnvironmentChecks, PastJob};
 use super::names::Colour;
 use super::service::Strategy;
 
@@ -39,6 +40,9 @@ pub struct EnvironmentRollout {
     /// Which environment must have verified an image before it runs here. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
+    /// What is checked before traffic moves, and after it. A service may check more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<EnvironmentChecks>,
 }
 
 /// An image runs only where another environment has promoted it (C12): a service carries the signed evidence in the
@@ -138,16 +142,19 @@ pub enum Outcome {
     Superseded,
     /// Its pods were not ready in time.
     DeadlineExceeded,
+    /// Its migration, or a check before traffic moved, has failed.
+    Failed,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 5] = [
+    pub const ALL: [Outcome; 6] = [
         Outcome::Promoted,
         Outcome::Aborted,
         Outcome::RolledBack,
         Outcome::Superseded,
         Outcome::DeadlineExceeded,
+        Outcome::Failed,
     ];
 
     /// The word in status, logs and metrics.
@@ -158,12 +165,13 @@ impl Outcome {
             Outcome::RolledBack => "RolledBack",
             Outcome::Superseded => "Superseded",
             Outcome::DeadlineExceeded => "DeadlineExceeded",
+            Outcome::Failed => "Failed",
         }
     }
 
     /// Whether the revision does not run though it was asked for.
     pub fn is_failure(self) -> bool {
-        matches!(self, Outcome::Aborted | Outcome::RolledBack | Outcome::DeadlineExceeded)
+        matches!(self, Outcome::Aborted | Outcome::RolledBack | Outcome::DeadlineExceeded | Outcome::Failed)
     }
 }
 
@@ -227,6 +235,10 @@ pub struct RolloutStatus {
     /// How the release ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Jobs of the release that have ended.
+    #[schemars(length(max = 3))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<PastJob>,
     /// Releases that have ended, the newest first.
     #[schemars(length(max = 10))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -21,6 +21,7 @@ const MAPS: &[(&str, &[&str])] = &[
     ("status.conditions", &["type"]),
     ("status.children", &["kind", "name"]),
     ("status.rollout.history", &["attempt"]),
+    ("status.rollout.jobs", &["phase"]),
 ];
 /// Lists without order or doubles.
 const SETS: &[&str] = &[

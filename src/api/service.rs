@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exposure::{Ingress, ServicePort};
 use super::isolation::NetworkPolicy;
+use super::jobs::{Checks, Migration};
 use super::monitoring::Monitoring;
 use super::secret_sources::SecretSource;
 use super::sidecar::{Dependency, Sidecar, SidecarMode};
@@ -198,6 +199,9 @@ pub struct VisiobookServiceSpec {
     /// How a new version replaces the old one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// What is run once for each revision before its pods start, such as a migration of its database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
     /// True: the operator writes nothing for this service until this is false again. What runs goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -368,6 +372,9 @@ pub struct Rollout {
     #[schemars(range(min = 0, max = 604800))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_seconds: Option<i64>,
+    /// BlueGreen: what is checked before traffic moves, and after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Checks>,
 }
 
 /// Ways to replace a version.

@@ -274,6 +274,10 @@ fn change(cache: &Cache, owner: &Owner, group: &[Planned]) -> Option<Foreseen> {
         return tell(Fate::Create, Vec::new());
     };
     let ours = live.belongs_to(owner) && !owner.uid.is_empty();
+    if ours && first.kind == Kind::Job {
+        // It is made once, and left as it is.
+        return None;
+    }
     if !ours && !live.may_be_adopted() {
         return tell(Fate::Taken, vec![format!("it belongs to {}", live.owner_name())]);
     }
@@ -295,15 +299,17 @@ fn change(cache: &Cache, owner: &Owner, group: &[Planned]) -> Option<Foreseen> {
 
 /// Would pods be replaced? `children` is what an apply would change.
 pub fn restart(decision: &Decision, facts: &Facts, children: &[Foreseen], replicas: i32) -> Restart {
+    // What waits for its migration comes all the same.
+    let wanted = decision.jobs.waiting.as_ref().or(decision.revision.as_ref());
     let Some(running) = facts.deployments.get(&decision.colour) else {
-        let because = match decision.revision {
+        let because = match wanted {
             Some(_) => format!("nothing runs yet; pods that start: {replicas}"),
             None => "nothing runs, and nothing starts while the resource is refused".to_string(),
         };
         return Restart { restarts: false, pods: 0, because };
     };
     let no = |because: String| Restart { restarts: false, pods: 0, because };
-    let Some(wanted) = &decision.revision else { return no(decision.message.clone()) };
+    let Some(wanted) = wanted else { return no(decision.message.clone()) };
     let yes = |because| Restart { restarts: running.replicas > 0, pods: running.replicas, because };
     let other = decision.other.as_ref().and_then(|other| other.revision.as_ref());
     if let Some(new) = other.filter(|new| {

@@ -11,6 +11,7 @@ mod live;
 mod observe;
 mod pods;
 mod publish;
+mod quotas;
 mod secrets;
 mod writer;
 
@@ -25,8 +26,9 @@ pub use foresee::{Fate, Foreseen, Foresight, Restart, compare_all, foresee, gove
 pub use key_ring::KeyRing;
 pub use live::Live;
 pub use observe::{Surroundings, deployments, observe};
-pub use pods::containers;
+pub use pods::{containers, look};
 pub use publish::{fill_replicas, publish};
+pub use quotas::quotas;
 pub use secrets::{DigestKey, SecretIndex, Secrets};
 pub use writer::{Error, Writer, payload, resource};
 
@@ -49,6 +51,10 @@ pub async fn apply(
     for group in plan.objects.chunk_by(|a, b| a.kind == b.kind && a.name == b.name) {
         // A name that is taken refuses the change: its pods would use what is somebody else's.
         if matches!(first_error, Some(Error::Taken { .. })) && group[0].kind == Kind::Deployment {
+            continue;
+        }
+        // A Job cannot be taken back, so all that stands before it has to be written.
+        if first_error.is_some() && group[0].kind == Kind::Job {
             continue;
         }
         if let Err(error) = apply_group(writer, cache, owner, plan, group, applied).await {
@@ -96,6 +102,12 @@ async fn apply_group(
     }
     if live.as_ref().is_some_and(|live| live.terminating) {
         // It comes back when it is gone: its deletion is an event.
+        return Ok(());
+    }
+    if last.kind == Kind::Job {
+        if live.is_none() {
+            begin(writer, cache, owner, last, applied).await?;
+        }
         return Ok(());
     }
     let mut is_new = false;
@@ -198,6 +210,34 @@ async fn apply_group(
             applied.updated.push(key.clone());
         }
         applied.drift.extend(drifted);
+    }
+    Ok(())
+}
+
+/// Make a Job, once. What its revision records of it is read anew first: a watch may not have told yet that it has run.
+async fn begin(
+    writer: &Writer,
+    cache: &Cache,
+    owner: &Owner,
+    job: &Planned,
+    applied: &mut Applied,
+) -> Result<(), Error> {
+    let hash = job.object["metadata"]["labels"][names::REVISION].as_str().unwrap_or_default();
+    let revision = names::revision(&owner.name, hash);
+    let before = cache.get(Kind::ControllerRevision, &owner.namespace, &revision);
+    let found = writer.read(cache, Kind::ControllerRevision, &owner.namespace, &revision).await?;
+    if before.is_none_or(|before| before.resource_version != found.resource_version) {
+        return Err(Error::Conflict { kind: Kind::ControllerRevision, name: revision });
+    }
+    match writer.create(cache, &owner.namespace, job).await {
+        Ok(_) => applied.created.push((job.kind, job.name.clone())),
+        Err(Error::Exists { .. }) => {
+            let found = writer.read(cache, Kind::Job, &owner.namespace, &job.name).await?;
+            if !found.belongs_to(owner) {
+                return Err(Error::Taken { kind: job.kind, name: job.name.clone(), by: found.owner_name() });
+            }
+        }
+        Err(error) => return Err(error),
     }
     Ok(())
 }

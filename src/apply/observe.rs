@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::{Cache, Error, Live, Secrets, content};
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
-use crate::api::{RolloutStatus, VisiobookService};
+use crate::api::{PastJob, RolloutStatus, VisiobookService};
 use crate::check;
 use crate::facts::{
-    Content, DeploymentFact, EnvironmentFact, Facts, Installation, MissingKinds, Orders, RevisionFact,
-    SecretKey, Signing,
+    Content, DeploymentFact, EnvironmentFact, Facts, Installation, JobEnd, JobFact, MissingKinds, Orders,
+    RevisionFact, SPARE_SECONDS, SecretKey, Signing,
 };
 use crate::plan::{Owner, Plan};
 
@@ -96,6 +96,13 @@ pub(super) fn see(
         orders: orders(service),
         wanted: service.spec.replicas,
         endpoints: None,
+        jobs: owned.iter().filter(|live| live.kind == Kind::Job).filter_map(|live| job(live)).collect(),
+        migrations: owned
+            .iter()
+            .filter(|live| live.kind == Kind::ControllerRevision)
+            .filter_map(|live| migration(live, owner))
+            .collect(),
+        looked: BTreeMap::new(),
         revisions,
         replicas_applied_by: surroundings.replicas_applied_by,
         autoscaler_problem,
@@ -248,6 +255,43 @@ fn revision(live: &Live, owner: &Owner) -> Option<RevisionFact> {
             .pointer("/metadata/annotations")
             .and_then(|annotations| annotations.get(names::SERVING)?.as_str())
             .map(str::to_string),
+    })
+}
+
+/// What became of the migration of a stored revision, if it has one and that has ended.
+fn migration(live: &Live, owner: &Owner) -> Option<(String, PastJob)> {
+    let hash = live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string();
+    let object = live.json();
+    let told = object.pointer("/metadata/annotations")?.get(names::MIGRATION)?.as_str()?;
+    Some((hash, serde_json::from_str(told).ok()?))
+}
+
+fn job(live: &Live) -> Option<JobFact> {
+    let (phase, attempt, revision) = names::parse_job(&live.name)?;
+    let object = live.json();
+    let count = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    let made = text(&object, "/metadata/creationTimestamp").and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    let made = made.map_or(0, |at| at.as_second());
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let end = conditions.into_iter().flatten().filter(|condition| condition["status"] == "True").find_map(
+        |condition| {
+            let succeeded = match condition["type"].as_str()? {
+                "Complete" => true,
+                "Failed" => false,
+                _ => return None,
+            };
+            Some(JobEnd { succeeded, message: condition["message"].as_str().unwrap_or_default().to_string() })
+        },
+    );
+    Some(JobFact {
+        name: live.name.clone(),
+        phase,
+        attempt,
+        revision,
+        made,
+        deadline: made + (count("/spec/activeDeadlineSeconds") - SPARE_SECONDS).max(1),
+        ready: count("/status/ready") > 0,
+        end,
     })
 }
 

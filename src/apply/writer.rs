@@ -217,6 +217,19 @@ impl Writer {
         Ok(cache.see(found).1)
     }
 
+    /// An object as the API server holds it now.
+    pub(super) async fn read(
+        &self,
+        cache: &Cache,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<Live>, Error> {
+        let object = self.api(kind, namespace)?.get(name).await;
+        let object = object.map_err(|error| refused(error, kind, name, "read"))?;
+        Ok(cache.see(Live::keep(kind, object)).1)
+    }
+
     fn api(&self, kind: Kind, namespace: &str) -> Result<Api<DynamicObject>, Error> {
         Ok(Api::namespaced_with(self.claimed()?, namespace, &resource(kind)))
     }

@@ -1,8 +1,8 @@
 //! How a service is released: what it says, else what its environment says (C10, C14, C17, C18).
 
-use super::Release;
 use super::resolve::EnvironmentRules;
-use crate::api::{EnvironmentType, Strategy, VisiobookServiceSpec};
+use super::{Checked, Release};
+use crate::api::{Checks, EnvironmentChecks, EnvironmentType, Strategy, VisiobookServiceSpec};
 
 /// Seconds until a release is given up, in production and elsewhere.
 pub(super) const DEADLINES: [i64; 2] = [900, 600];
@@ -10,6 +10,8 @@ pub(super) const DEADLINES: [i64; 2] = [900, 600];
 const SOAK: i64 = 30;
 /// Seconds after the soak for which the old pods stay.
 const WARM: i64 = 600;
+/// Seconds until a check has failed (C11, C15).
+const CHECK: i64 = 300;
 
 /// How releases go; `None` where pods are replaced one by one.
 pub fn release(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Option<Release> {
@@ -24,5 +26,12 @@ pub fn release(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> O
         deadline: said.deadline_seconds.or(rules.deadline_seconds).unwrap_or(built_in),
         soak: said.soak_seconds.or(rules.soak_seconds).unwrap_or(SOAK),
         warm: said.warm_seconds.or(rules.warm_seconds).unwrap_or(WARM),
+        checks: checks(said.checks.unwrap_or_default(), rules.checks.unwrap_or_default()),
     })
+}
+
+fn checks(said: Checks, rules: EnvironmentChecks) -> Option<Box<Checked>> {
+    let conformance = said.conformance.or(rules.conformance).unwrap_or(false);
+    let deadline = said.deadline_seconds.unwrap_or(CHECK);
+    (conformance || said.job.is_some()).then(|| Box::new(Checked { conformance, job: said.job, deadline }))
 }

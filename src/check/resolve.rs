@@ -156,6 +156,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         service_account: account.and_then(|account| account.name.clone()),
         automount_token: account.and_then(|account| account.automount_token).unwrap_or(false),
         pod: passed_through(&spec.pod),
+        migration: spec.migration.clone(),
     };
     Valid { shape, serving: serving(name, spec, environment) }
 }

@@ -1,6 +1,7 @@
 //! The rules, one function each, in the order in which their refusals are told.
 
 mod exposure;
+mod jobs;
 mod monitoring;
 mod origin;
 mod pod;
@@ -45,7 +46,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 30] = [
+const RULES: [Rule; 32] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -76,6 +77,8 @@ const RULES: [Rule; 30] = [
     trust::certificates,
     trust::copied_pull_secrets,
     secret_sources::sources,
+    jobs::migration,
+    jobs::check,
 ];
 
 /// Every refusal, in order.

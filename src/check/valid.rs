@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Exposure, External, Isolation, Monitoring};
 use crate::api::{
-    ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Profile, PullPolicy, ServiceType,
-    Sidecar, SidecarMode, Stack,
+    CheckJob, ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Migration, Profile,
+    PullPolicy, ServiceType, Sidecar, SidecarMode, Stack,
 };
 
 /// A resource that may run.
@@ -111,6 +111,9 @@ pub struct Shape {
     /// Pass-through, as the resource words it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub pod: Value,
+    /// What is run before the first pod starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
 }
 
 impl Shape {
@@ -189,6 +192,23 @@ pub struct Release {
     pub soak: i64,
     /// From then until the old pods go.
     pub warm: i64,
+    /// What is checked, where anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Box<Checked>>,
+}
+
+/// What is checked before traffic moves, and after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// Whether the runtime contract is.
+    #[serde(default)]
+    pub conformance: bool,
+    /// A check of the service's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<CheckJob>,
+    /// Seconds until it has failed.
+    pub deadline: i64,
 }
 
 /// Scaling by load.

@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Write JUnit XML into this file too.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write what failed into this file too, in a few words: the message that a Job ends with.
+    #[arg(long, value_name = "FILE", env = "CONFORMANCE_SUMMARY")]
+    summary: Option<PathBuf>,
     /// Seconds that one answer may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     timeout: f64,
@@ -76,6 +79,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(path) = &args.junit {
         std::fs::write(path, report.junit())
             .with_context(|| format!("--junit: cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.summary {
+        std::fs::write(path, report.brief())
+            .with_context(|| format!("--summary: cannot write {}", path.display()))?;
     }
     if report.failed > 0 {
         bail!("{} of {} checks failed", report.failed, report.checks.len());

@@ -133,6 +133,26 @@ impl Report {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 
+    /// What failed, in so few words that a Job can end with them; and how many passed.
+    pub fn brief(&self) -> String {
+        const MOST: usize = 220;
+        let mut text = String::new();
+        let mut left = self.failed;
+        for finding in self.checks.iter().filter(|finding| finding.outcome == Outcome::Fail) {
+            let observed: String = finding.observed.chars().take(80).collect();
+            let next = format!("{}: {observed}; ", finding.id);
+            if !text.is_empty() && text.chars().count() + next.chars().count() > MOST {
+                break;
+            }
+            text += &next;
+            left -= 1;
+        }
+        if left > 0 {
+            let _ = write!(text, "{left} more; ");
+        }
+        text + &self.summary()
+    }
+
     /// For machines.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
@@ -214,6 +234,17 @@ mod tests {
         assert!(lines[2].starts_with("      expected  ") && lines[2].ends_with("(C31 D17)"), "{text}");
         assert!(lines[3].starts_with("      way out   "), "{text}");
         assert_eq!(lines[6], "http://books?a=1&b=2: 1 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn a_job_ends_with_what_failed_in_few_words() {
+        let brief = report().brief();
+        assert_eq!(brief, "service/reachable: <b> & \"c\"\u{1}; 1 passed, 1 failed, 1 skipped");
+        let finding = || Finding::of(&catalog::REACHABLE, Err(Blocked::Failed("é".repeat(500))));
+        let many = Report::with("http://books".into(), None, (0..40).map(|_| finding()).collect());
+        let brief = many.brief();
+        assert!(brief.ends_with("38 more; 0 passed, 40 failed, 0 skipped"), "{brief}");
+        assert!(brief.chars().count() < 300, "{brief}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 pub struct ContainerFact {
     /// Its pod.
     pub pod: String,
-    /// Its name.
+    /// Its name; empty where the pod itself has no place to run.
     pub name: String,
     /// Why it does not run, in the kubelet's word, such as CrashLoopBackOff.
     pub waiting: Option<String>,
@@ -13,6 +13,6 @@ pub struct ContainerFact {
     pub message: Option<String>,
     /// With which code it ended last.
     pub ended: Option<i32>,
-    /// What it said of its end, where that is a sidecar of ours: an application's last words may hold anything.
+    /// What it said of its end, or the last lines of its log (C26).
     pub said: Option<String>,
 }

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 
 use super::context::{Context, Guarded};
 use super::{notifier, unready};
+use crate::api::names;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
 use crate::apply::{self, Error};
 use crate::facts::{Applied, Failure};
@@ -27,6 +28,8 @@ const STATUS_GAP: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(3600);
 /// Longest time until a name that was taken is tried again.
 const TAKEN: Duration = Duration::from_secs(30);
+/// Most times that a pass looks closer before it decides.
+const LOOKS: usize = 3;
 /// Longest note of an event.
 const NOTE: usize = 1000;
 
@@ -116,8 +119,15 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     let mut facts = apply::observe(&context.cache, &context.secrets, &owner, service, surroundings).await?; // reads
     let verdict = check::validate(service, &facts.environment); // pure
     let mut decision = rollout::step(&verdict, &facts); // pure
-    if decision.look && context.observing.is_none() {
-        facts.endpoints = Some(apply::endpoints(&context.writer, &owner).await?); // reads
+    // What was seen may raise a question: of the endpoints after a Job that has failed.
+    for _ in 0..LOOKS {
+        if context.observing.is_some() || !decision.look && decision.spots.is_empty() {
+            break;
+        }
+        if decision.look {
+            facts.endpoints = Some(apply::endpoints(&context.writer, &owner).await?); // reads
+        }
+        facts.looked.extend(apply::look(&context.writer, &owner, &decision.spots).await); // reads
         decision = rollout::step(&verdict, &facts); // pure
     }
     let replicas = rollout::size(service.spec.replicas, previous.last_replicas, &decision, &facts); // pure
@@ -132,6 +142,13 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         });
     }
 
+    let lacks = match decision.begins(&facts) {
+        Some(new) => {
+            let quotas = apply::quotas(&context.writer, &owner.namespace).await; // reads
+            plan::room::lacks(&plan, &names::revision(&owner.name, &new.hash), &quotas) // pure
+        }
+        None => Vec::new(),
+    };
     let mut applied = Applied::default();
     let mut written = service.clone();
     let mut result = Ok(());
@@ -161,6 +178,7 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         failure: failure.as_ref(),
         serving,
         unready: &looked.containers,
+        lacks: &lacks,
         replicas,
         previous: &previous,
     };

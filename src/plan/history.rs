@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{Owner, Planned, Site, config, serving_text};
 use crate::api::kinds::Kind;
@@ -26,8 +26,15 @@ pub(super) fn build(
         "revision": revision.number,
         "data": rendered.data,
     });
-    if let Some(serving) = serving {
-        body["metadata"]["annotations"] = json!({ names::SERVING: serving_text(serving) });
+    let serving = serving.map(|serving| (names::SERVING, serving_text(serving)));
+    let migration = revision.migration.as_ref().and_then(|past| serde_json::to_string(past).ok());
+    let annotations: Map<String, Value> = serving
+        .into_iter()
+        .chain(migration.map(|past| (names::MIGRATION, past)))
+        .map(|(name, text)| (name.to_string(), text.into()))
+        .collect();
+    if !annotations.is_empty() {
+        body["metadata"]["annotations"] = annotations.into();
     }
     Planned::new(site, Kind::ControllerRevision, names::revision(&site.owner.name, &revision.hash), body)
 }

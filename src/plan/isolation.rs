@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Planned, Site, service, sidecar, variables};
+use super::{Planned, Site, job, service, sidecar, variables};
 use crate::api::kinds::Kind;
 use crate::api::{AllowFrom, ServiceType, SidecarMode, names};
 use crate::check::{Isolation, Serving, Shape};
@@ -49,7 +49,11 @@ pub(super) fn build(
             http.push(target);
         }
     }
-    let mut ingress = vec![json!({ "ports": ports(&[METRICS_PORT]), "from": scrapers(isolation, facts) })];
+    let mut scrapers = scrapers(isolation, facts);
+    if has_checks(serving) {
+        scrapers.push(job::caller(&site.owner.name));
+    }
+    let mut ingress = vec![json!({ "ports": ports(&[METRICS_PORT]), "from": scrapers })];
     let mut requests = json!({ "ports": ports(&http) });
     // Whoever has an address from outside comes from anywhere.
     if serving.service_type == ServiceType::ClusterIP {
@@ -70,9 +74,17 @@ pub(super) fn build(
     Some(Planned::new(site, Kind::NetworkPolicy, site.owner.name.clone(), json!({ "spec": spec })))
 }
 
+/// Whether Jobs ask the service what they check.
+fn has_checks(serving: &Serving) -> bool {
+    serving.release.as_ref().is_some_and(|release| release.checks.is_some())
+}
+
 fn callers(site: &Site<'_>, serving: &Serving, isolation: &Isolation) -> Vec<Value> {
     let mut callers =
         vec![json!({ "podSelector": { "matchLabels": { depends_on(&site.owner.name): "true" } } })];
+    if has_checks(serving) {
+        callers.push(job::caller(&site.owner.name));
+    }
     callers.extend(isolation.allow_from.iter().map(peer));
     callers
         .extend(serving.exposure.iter().flat_map(|exposure| &exposure.callers).map(|name| namespace(name)));

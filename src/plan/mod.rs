@@ -13,10 +13,12 @@ mod external;
 mod history;
 mod ingress;
 mod isolation;
+mod job;
 pub mod monitoring;
 mod other;
 mod preview;
 mod pull_secret;
+pub mod room;
 mod service;
 mod service_token;
 mod sidecar;
@@ -106,11 +108,13 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         let other = other::build(owner, decision, replicas, facts, serving);
         pulled.extend(other.kept);
         add(&mut plan.objects, other.before);
+        prepare(&mut plan, &site, serving, facts);
         if let Some(serving) = serving {
             plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
             plan.objects.extend(budget::build(&site, serving));
             plan.objects.extend(isolation::build(&site, serving, revision, &rendered, facts));
         }
+        plan.objects.extend(job::build(&site, serving, facts));
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
         plan.objects.extend(other.pods);
         if let Some(serving) = serving {
@@ -121,8 +125,13 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
             }
         }
     }
+    if revision.is_none() {
+        prepare(&mut plan, &site, serving, facts);
+        plan.objects.extend(job::build(&site, serving, facts));
+    }
+    let kept = std::mem::take(&mut plan.keep);
     (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
-    plan.keep.extend(pulled);
+    plan.keep.extend(kept.into_iter().chain(pulled));
     plan.keep.extend(other::kept(owner, decision, facts));
     plan.wake_at = [plan.wake_at, decision.wake_at].into_iter().flatten().min();
     // Pods of another revision may still mount what this one does without.
@@ -140,6 +149,21 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     }
     leave_out(&mut plan, &facts.missing_kinds);
     plan
+}
+
+/// What is recorded of Jobs that were run, and what the next one needs.
+fn prepare(plan: &mut Plan, site: &Site<'_>, serving: Option<&Serving>, facts: &Facts) {
+    let jobs = &site.decision.jobs;
+    if let Some(waiting) = &jobs.waiting {
+        let (objects, kept) = other::before(site, waiting, facts, serving);
+        add(&mut plan.objects, objects);
+        plan.keep.extend(kept);
+    }
+    for (ended, serving) in &jobs.ended {
+        let rendered = render(site.owner, ended, facts);
+        add(&mut plan.objects, vec![history::build(site, ended, &rendered, serving.as_ref())]);
+    }
+    plan.keep.extend(jobs.kept.iter().map(|name| (Kind::Job, name.clone())));
 }
 
 /// Add what is not there yet under its name.

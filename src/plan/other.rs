@@ -7,7 +7,7 @@ use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::check::Serving;
 use crate::facts::Facts;
-use crate::rollout::Decision;
+use crate::rollout::{Decision, Wanted};
 
 /// The second colour's objects.
 #[derive(Default)]
@@ -45,16 +45,29 @@ pub(super) fn build(
     };
     let site = Site { owner, decision: &decision, replicas };
     let rendered = render(owner, revision, facts);
-    second.before.push(config::build(&site, &rendered));
-    let (tokens, _) = service_token::build(&site, &revision.shape, &rendered.template, facts);
-    let (copies, kept) = pull_secret::build(&site, &revision.shape, facts);
-    second.before.extend(tokens.into_iter().chain(copies));
-    second.kept = kept;
-    second.before.push(history::build(&site, revision, &rendered, serving));
+    (second.before, second.kept) = before(&site, revision, facts, serving);
     second.pods.push(service::preview(&site, revision, &rendered));
     second.pods.extend(serving.and_then(|serving| budget::build(&site, serving)));
-    second.pods.push(deployment::build(&site, revision, &rendered, serving));
+    if other.starts {
+        second.pods.push(deployment::build(&site, revision, &rendered, serving));
+    }
     second
+}
+
+/// What the pods of a revision need before they start, and so does its migration; beside it what stays as it is.
+pub(super) fn before(
+    site: &Site<'_>,
+    revision: &Wanted,
+    facts: &Facts,
+    serving: Option<&Serving>,
+) -> (Vec<Planned>, Vec<(Kind, String)>) {
+    let rendered = render(site.owner, revision, facts);
+    let mut objects = vec![config::build(site, &rendered)];
+    let (tokens, _) = service_token::build(site, &revision.shape, &rendered.template, facts);
+    let (copies, kept) = pull_secret::build(site, &revision.shape, facts);
+    objects.extend(tokens.into_iter().chain(copies));
+    objects.push(history::build(site, revision, &rendered, serving));
+    (objects, kept)
 }
 
 /// A colour that the Service still selects stays until it does no longer, whatever was decided.

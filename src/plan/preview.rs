@@ -37,6 +37,10 @@ pub fn preview(
     if !decision.held.is_empty() {
         return Err(decision.held);
     }
+    // Once its migration, which is shown beside them, has been run.
+    if let Some(waiting) = decision.jobs.waiting.take() {
+        decision.revision = Some(waiting);
+    }
     // A digest of secrets that nobody has read says nothing.
     decision.rotation = Rotation::default();
     let replicas = rollout::size(service.spec.replicas, None, &decision, &facts);

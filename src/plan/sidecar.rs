@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::template::{self, named_port};
 use super::{Owner, service_token, variables};
+use crate::api::names;
 use crate::api::{
     EnvironmentType, KeyRef, LogLevel, Migrations, Protocol, Sidecar, SidecarMode, TrustedCertificates,
 };
@@ -262,6 +263,8 @@ fn hosts(owner: &Owner, said: &Sidecar, domain: &str) -> Vec<String> {
     ];
     let mut hosts = said.hosts.clone();
     hosts.extend(own.iter().map(|rest| format!("{name}{rest}")));
+    // Checks call it so before traffic moves.
+    hosts.push(names::preview(name));
     hosts.dedup();
     hosts
 }

@@ -134,6 +134,8 @@ fn container(shape: &Shape, environment: &[Value]) -> Value {
             "runAsUser": contract::UID,
         },
         "volumeMounts": mounts(shape),
+        // The end of its log, where it ends and says nothing else (C26).
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     });
     let ports = [
         (mode != SidecarMode::Proxy && !shape.worker).then(|| named_port("http", port)),

@@ -1,9 +1,10 @@
 //! The decision where releases go from one colour to the other.
 
+use super::jobs::{Jobs, Run, Seen};
 use super::release::{self, Scene, advance};
 use super::{Decision, Other, Reason, Rotation, Wanted, recall, rotation, want};
 use crate::api::names::Colour;
-use crate::api::{ReleaseState, RolloutStatus};
+use crate::api::{Phase, ReleaseState, RolloutStatus};
 use crate::check::{self, Refusal, Release, Serving, Valid};
 use crate::facts::Facts;
 
@@ -84,6 +85,17 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         wanted: facts.wanted.filter(|_| verdict.is_ok()),
         endpoints: facts.endpoints.as_deref(),
         is_stored: &|hash| recall(hash, facts).is_ok_and(|stored| stored.is_some()),
+        jobs: Seen::of(facts),
+        migrates: &|hash| {
+            let asked =
+                valid.filter(|valid| valid.shape.migration.is_some() && valid.shape.revision() == hash);
+            let stored = || {
+                recall(hash, facts)
+                    .is_ok_and(|stored| stored.is_some_and(|(it, _)| it.shape.migration.is_some()))
+            };
+            let runs = facts.deployments.values().any(|deployment| deployment.revision == hash);
+            !runs && (asked.is_some() || stored())
+        },
     };
     let step = advance(&record, &scene);
     let record = step.record;
@@ -108,7 +120,15 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
     let other = release::other(&record).map(|hash| {
         let revision = find(hash).ok().flatten();
         let rotation = rotate(record.colour.other(), revision.as_ref());
-        Other { revision, rotation }
+        Other { revision, rotation, starts: step.starts }
+    });
+    // What a Job needs is stored with the revision that it is run for.
+    let run = step.run.zip(record.attempt.clone()).and_then(|(phase, attempt)| {
+        let revision = match phase {
+            Phase::Migration | Phase::Preview => other.as_ref()?.revision.clone()?,
+            Phase::Live => revision.clone()?,
+        };
+        Some(Run { phase, attempt, revision })
     });
     let rotation = rotate(record.colour, revision.as_ref());
     let serving =
@@ -142,6 +162,8 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         release: Some(record),
         other,
         look: step.look,
+        spots: step.spots,
+        jobs: Jobs { run, ..Jobs::default() },
         wake_at: step.wake_at,
     }
 }

@@ -1,18 +1,22 @@
 //! What happens next? Pure: what was asked for, what may run and what was seen in; which revision runs where out.
 
 mod blue_green;
+mod jobs;
 pub mod key_ring;
 mod release;
 mod rotation;
 mod stored;
 
+pub use jobs::{Jobs, Run};
 pub use rotation::Rotation;
 pub use stored::{Stored, Unreadable};
 
-use crate::api::RolloutStatus;
 use crate::api::names::Colour;
+use crate::api::{PastJob, ReleaseState, RolloutStatus};
 use crate::check::{self, Refusal, Serving, Shape, Valid};
-use crate::facts::Facts;
+use std::collections::BTreeSet;
+
+use crate::facts::{Facts, Spot};
 
 /// What is to run, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +41,21 @@ pub struct Decision {
     pub other: Option<Other>,
     /// Whether the endpoints have to be looked at before anything is done.
     pub look: bool,
+    /// Pods that have to be looked at as well, to say why they do not get on.
+    pub spots: BTreeSet<Spot>,
+    /// What is to become of Jobs.
+    pub jobs: Jobs,
     /// When to decide again though nothing has changed, in Unix seconds.
     pub wake_at: Option<i64>,
+}
+
+impl Decision {
+    /// The revision whose release begins with this decision.
+    pub fn begins(&self, facts: &Facts) -> Option<&Wanted> {
+        let now = self.release.as_ref().filter(|release| release.state == ReleaseState::Deploying)?;
+        let before = facts.release.as_ref().and_then(|release| release.attempt.as_ref());
+        self.other.as_ref()?.revision.as_ref().filter(|_| now.attempt.as_ref() != before)
+    }
 }
 
 /// What stands in the colour that does not serve.
@@ -48,6 +65,8 @@ pub struct Other {
     pub revision: Option<Wanted>,
     /// What its pods carry of the secrets they were started with.
     pub rotation: Rotation,
+    /// Whether its pods may start: not before its migration.
+    pub starts: bool,
 }
 
 /// A revision that is to run.
@@ -61,6 +80,8 @@ pub struct Wanted {
     pub shape: Shape,
     /// What was rendered when it was accepted; `None` for a new one.
     pub stored: Option<Stored>,
+    /// What became of its migration, where it has one that has ended.
+    pub migration: Option<PastJob>,
 }
 
 /// Why a decision is as it is.
@@ -82,6 +103,10 @@ pub enum Reason {
     Releasing,
     /// The stored revision is of a later release of the operator; what runs is left alone.
     RevisionUnreadable,
+    /// A new revision was accepted, and its migration runs; what ran goes on.
+    Migrating,
+    /// The migration of a new revision failed; what ran goes on.
+    MigrationFailed,
 }
 
 impl Reason {
@@ -96,6 +121,8 @@ impl Reason {
             Reason::RevisionLost => "RevisionLost",
             Reason::Releasing => "Releasing",
             Reason::RevisionUnreadable => "RevisionUnreadable",
+            Reason::Migrating => "Migrating",
+            Reason::MigrationFailed => "MigrationFailed",
         }
     }
 }
@@ -113,22 +140,26 @@ pub fn size(said: Option<i32>, last: Option<i32>, decision: &Decision, facts: &F
 /// Decide. `verdict` is what `check::validate` said of the resource.
 pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     let colour = serving_colour(facts);
-    match release::recover(facts, colour).filter(|record| blue_green::is_concerned(record, verdict, facts)) {
+    let record = release::recover(facts, colour);
+    let mut decision = match record.filter(|record| blue_green::is_concerned(record, verdict, facts)) {
         Some(record) => blue_green::step(record, verdict, facts),
         None => in_place(colour, verdict, facts),
-    }
+    };
+    jobs::settle(&mut decision.jobs, facts, decision.release.as_ref());
+    decision
 }
 
 /// One colour, in which pods are replaced one by one; and the first revision of any service.
 fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     let running = facts.deployments.get(&colour);
     let running_hash = running.map(|deployment| deployment.revision.as_str());
+    let mut held_back: Option<(Wanted, jobs::Held)> = None;
     let (kept, mut unreadable) = match running_hash.map_or(Ok(None), |hash| recall(hash, facts)) {
         Ok(kept) => (kept, None),
         Err(error) => (None, Some(error)),
     };
     let frozen = check::frozen(&facts.environment, facts.now);
-    let mut wake_at = None;
+    let mut thaws_at = None;
     let (revision, serving, reason, message, held) = match verdict {
         Err(refusals) => {
             let message = match &kept {
@@ -148,7 +179,7 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
             let frozen = frozen.filter(|_| replaces);
             let glass = frozen.as_ref().and_then(|_| facts.orders.breaks_glass(&hash));
             if let Some(frozen) = frozen.as_ref().filter(|_| held.is_empty() && glass.is_none()) {
-                wake_at = Some(frozen.until);
+                thaws_at = Some(frozen.until);
                 let message = format!("revision {}", release::way_out(frozen, &hash));
                 (kept, serving, Reason::Frozen, message, held)
             } else if held.is_empty() {
@@ -164,7 +195,18 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
                 match want(hash, &valid.shape, facts) {
                     Ok(wanted) => {
                         unreadable = None;
-                        (Some(wanted), serving, reason, message, held)
+                        match jobs::hold(&wanted, facts) {
+                            None => (Some(wanted), serving, reason, message, held),
+                            Some(waits) => {
+                                let goes_on =
+                                    kept.as_ref().map(|kept| format!("revision {} goes on", kept.hash));
+                                let message = jobs::told(&waits.why, goes_on);
+                                let reason =
+                                    if waits.failed { Reason::MigrationFailed } else { Reason::Migrating };
+                                held_back = Some((wanted, waits));
+                                (kept, serving, reason, message, held)
+                            }
+                        }
                     }
                     Err(error) => {
                         unreadable = Some(error);
@@ -197,6 +239,9 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
         None => (reason, message),
     };
     let release = blue_green::settled(colour, revision.as_ref(), serving.as_ref(), facts);
+    let (waiting, waits) = held_back.unzip();
+    let (spot, wake_at) = waits.as_ref().map_or((None, None), |waits| (waits.spot.clone(), waits.wake_at));
+    let jobs = Jobs { run: waits.and_then(|waits| waits.run), waiting, ..Jobs::default() };
     Decision {
         colour,
         revision,
@@ -208,7 +253,9 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
         release,
         other: None,
         look: false,
-        wake_at,
+        spots: spot.into_iter().collect(),
+        jobs,
+        wake_at: wake_at.or(thaws_at),
     }
 }
 
@@ -230,7 +277,8 @@ fn want(hash: String, shape: &Shape, facts: &Facts) -> Result<Wanted, Unreadable
         return Ok(stored);
     }
     let number = facts.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1;
-    Ok(Wanted { hash, number, shape: shape.clone(), stored: None })
+    let migration = jobs::Seen::of(facts).migration(&hash);
+    Ok(Wanted { hash, number, shape: shape.clone(), stored: None, migration })
 }
 
 /// A stored revision, with what stood around its pods.
@@ -248,6 +296,7 @@ fn recall(hash: &str, facts: &Facts) -> Result<Option<Recalled>, Unreadable> {
         number: revision.number,
         shape: stored.shape.clone(),
         stored: Some(stored),
+        migration: jobs::Seen::of(facts).migration(hash),
     };
     Ok(Some((wanted, serving)))
 }

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::facts::{DeploymentFact, RevisionFact, SecretFact};
+use crate::api::Phase;
+use crate::facts::{ContainerFact, DeploymentFact, JobEnd, JobFact, RevisionFact, SecretFact, Spot};
 
 fn valid(image: &str) -> Result<Valid, Vec<Refusal>> {
     let shape = Shape { image: image.into(), ..Shape::default() };
@@ -206,4 +207,133 @@ fn an_edited_selector_moves_nothing_and_a_lost_record_is_found_again() {
         Colour::Green,
         "what was deleted comes back"
     );
+}
+
+/// A resource with a migration.
+fn migrating(image: &str) -> Result<Valid, Vec<Refusal>> {
+    let mut valid = valid(image).unwrap();
+    valid.shape.migration =
+        Some(crate::api::Migration { args: vec!["migrate".into()], ..Default::default() });
+    Ok(valid)
+}
+
+/// The migration of an attempt, as it is seen.
+fn job(attempt: &str, end: Option<bool>) -> JobFact {
+    let revision = attempt.rsplit_once('-').unwrap().0.to_string();
+    JobFact {
+        name: crate::api::names::job("users", Phase::Migration, attempt),
+        phase: Phase::Migration,
+        attempt: attempt.into(),
+        revision,
+        made: 1000,
+        deadline: 1300,
+        ready: true,
+        end: end.map(|succeeded| JobEnd { succeeded, message: "BackoffLimitExceeded".into() }),
+    }
+}
+
+#[test]
+fn the_pods_of_a_first_revision_wait_for_its_migration_which_is_named_after_it() {
+    let verdict = migrating("a:1");
+    let hash = verdict.as_ref().unwrap().shape.revision();
+    let decision = step(&verdict, &Facts { now: 1000, ..Facts::default() });
+    assert_eq!((decision.reason, &decision.revision), (Reason::Migrating, &None));
+    let run = decision.jobs.run.unwrap();
+    assert_eq!((run.phase, run.attempt), (Phase::Migration, format!("{hash}-1")));
+    assert_eq!(decision.jobs.waiting.unwrap().hash, hash);
+    let done = Facts { now: 1100, jobs: vec![job(&format!("{hash}-1"), Some(true))], ..Facts::default() };
+    let decision = step(&verdict, &done);
+    assert_eq!(decision.reason, Reason::NewRevision);
+    let revision = decision.revision.unwrap();
+    assert!(
+        revision.migration.is_some_and(|past| past.succeeded),
+        "it is recorded in the pass that starts pods"
+    );
+    assert!(decision.jobs.run.is_none());
+}
+
+#[test]
+fn a_migration_that_fails_leaves_what_runs_alone_until_somebody_asks_for_another_try() {
+    let mut facts = running(&valid("a:1"));
+    let next = migrating("a:2");
+    let hash = next.as_ref().unwrap().shape.revision();
+    let attempt = format!("{hash}-1");
+    facts.now = 1100;
+    facts.jobs = vec![job(&attempt, Some(false))];
+    let failed = step(&next, &facts);
+    assert_eq!(failed.reason, Reason::MigrationFailed);
+    let old = valid("a:1").unwrap().shape.revision();
+    assert_eq!(failed.revision.map(|revision| revision.hash), Some(old));
+    for word in ["BackoffLimitExceeded", crate::api::names::RETRY, &attempt, "goes on"] {
+        assert!(failed.message.contains(word), "{word}: {}", failed.message);
+    }
+    let recorded = failed.jobs.waiting.unwrap().migration.unwrap();
+    assert!(!recorded.succeeded && recorded.attempt == attempt);
+    assert_eq!(failed.jobs.kept, [job(&attempt, None).name], "its log can be read");
+    assert_eq!(failed.spots, [Spot::Job(job(&attempt, None).name)].into(), "its pods say why");
+
+    // Recorded, the Job may go; an order for another attempt does nothing.
+    facts.jobs.clear();
+    facts.migrations.insert(hash.clone(), recorded);
+    facts.orders.retry = Some(format!("{hash}-2"));
+    let still = step(&next, &facts);
+    assert!(still.reason == Reason::MigrationFailed && still.jobs.run.is_none());
+    facts.orders.retry = Some(attempt);
+    assert_eq!(step(&next, &facts).jobs.run.unwrap().attempt, format!("{hash}-2"));
+    facts.jobs = vec![job(&format!("{hash}-2"), Some(true))];
+    assert_eq!(step(&next, &facts).reason, Reason::NewRevision);
+    // What was recorded as done is never done again.
+    facts.migrations.get_mut(&hash).unwrap().succeeded = true;
+    facts.jobs.clear();
+    assert_eq!(step(&next, &facts).reason, Reason::NewRevision);
+}
+
+#[test]
+fn a_migration_that_does_not_get_on_is_looked_at_and_given_up_at_its_deadline() {
+    let verdict = migrating("a:1");
+    let attempt = format!("{}-1", verdict.as_ref().unwrap().shape.revision());
+    let waits = JobFact { ready: false, ..job(&attempt, None) };
+    let mut facts = Facts { now: 1005, jobs: vec![waits.clone()], ..Facts::default() };
+    let early = step(&verdict, &facts);
+    assert!(early.spots.is_empty() && early.wake_at.is_some_and(|at| at <= 1020), "{:?}", early.wake_at);
+    facts.now = 1020;
+    let spot = Spot::Job(waits.name.clone());
+    assert_eq!(step(&verdict, &facts).spots, [spot.clone()].into());
+    let container = ContainerFact {
+        pod: "users-1".into(),
+        name: "migrate".into(),
+        waiting: Some("ImagePullBackOff".into()),
+        message: Some("not found".into()),
+        ..ContainerFact::default()
+    };
+    facts.looked.insert(spot, vec![container]);
+    let told = step(&verdict, &facts);
+    assert!(
+        told.message.contains("container migrate of pod users-1: ImagePullBackOff: not found"),
+        "{}",
+        told.message
+    );
+    assert!(told.jobs.kept == [waits.name.clone()] && told.spots.is_empty());
+    facts.now = 1300;
+    let late = step(&verdict, &facts);
+    assert_eq!(late.reason, Reason::MigrationFailed);
+    assert!(late.message.contains("did not end within 300 s; container migrate"), "{}", late.message);
+    assert!(late.jobs.kept.is_empty() && late.jobs.run.is_none(), "it is stopped");
+}
+
+#[test]
+fn a_migration_that_was_begun_is_not_stopped_for_another_revision() {
+    let mut facts = running(&valid("a:1"));
+    let (second, third) = (migrating("a:2"), migrating("a:3"));
+    let attempt = format!("{}-1", second.as_ref().unwrap().shape.revision());
+    facts.now = 1100;
+    facts.jobs = vec![job(&attempt, None)];
+    let waits = step(&third, &facts);
+    assert!(waits.reason == Reason::Migrating && waits.jobs.run.is_none(), "{}", waits.message);
+    assert_eq!(waits.jobs.kept, [job(&attempt, None).name]);
+    assert!(waits.message.contains("waits for the migration of revision"), "{}", waits.message);
+    // A change that is refused stops it as little.
+    assert_eq!(step(&refused(), &facts).jobs.kept.len(), 1);
+    facts.jobs = vec![job(&attempt, Some(true))];
+    assert!(step(&third, &facts).jobs.run.is_some());
 }

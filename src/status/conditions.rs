@@ -141,7 +141,9 @@ fn ready(pass: &Pass<'_>) -> Said {
     let Some(serving) = pass.serving else {
         let reason = match pass.decision.reason {
             Reason::Refused => "Refused",
-            Reason::SecretsMissing => "SecretsMissing",
+            reason @ (Reason::SecretsMissing | Reason::Migrating | Reason::MigrationFailed) => {
+                reason.as_str()
+            }
             _ => "Creating",
         };
         let why = pass.failure.map_or_else(|| tell(&pass.decision.held), |failure| failure.message.clone());
@@ -266,7 +268,11 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
     match (pass.decision.reason, pass.serving) {
         (Reason::SecretsMissing, _) => Some(("SecretsMissing", tell(&pass.decision.held))),
         (Reason::Frozen, _) => Some((Reason::Frozen.as_str(), pass.decision.message.clone())),
-        (Reason::Refused | Reason::RevisionLost | Reason::RevisionUnreadable, _) => None,
+        (Reason::Migrating, _) => Some(("Migrating", pass.decision.message.clone())),
+        (
+            Reason::Refused | Reason::RevisionLost | Reason::RevisionUnreadable | Reason::MigrationFailed,
+            _,
+        ) => None,
         (_, None) => Some(("Creating", pass.decision.message.clone())),
         (_, Some(serving)) => (!serving.is_settled()).then(|| {
             (
@@ -289,7 +295,7 @@ fn stalled(pass: &Pass<'_>) -> Option<(&'static str, String)> {
     }
     match (pass.decision.reason, pass.serving) {
         (Reason::Refused, _) => Some(("Refused", tell(&pass.decision.held))),
-        (reason @ (Reason::RevisionLost | Reason::RevisionUnreadable), _) => {
+        (reason @ (Reason::RevisionLost | Reason::RevisionUnreadable | Reason::MigrationFailed), _) => {
             Some((reason.as_str(), pass.decision.message.clone()))
         }
         (Reason::Stable, _) if failed(pass).is_some() => {

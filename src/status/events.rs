@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Event, Pass};
 use crate::api::kinds::Kind;
-use crate::api::{Outcome, ReleaseState, VisiobookServiceStatus};
+use crate::api::{Outcome, Phase, ReleaseState, VisiobookServiceStatus};
 use crate::rollout::Reason;
 
 /// Everything that the status says newly, and what was done.
@@ -57,6 +57,34 @@ pub(super) fn events(pass: &Pass<'_>, status: &VisiobookServiceStatus) -> Vec<Ev
         .is_some_and(|condition| condition.reason == Reason::Frozen.as_str());
     if pass.decision.reason == Reason::Frozen && !was_frozen {
         tell(false, "Frozen", pass.decision.message.clone());
+    }
+    if !pass.lacks.is_empty() {
+        let lacks = pass.lacks.join("; ");
+        tell(
+            true,
+            "NoRoom",
+            format!("{lacks}: the release ends at its deadline unless there is room by then"),
+        );
+    }
+    let known = pass.previous.rollout.as_ref().map_or(&[][..], |before| &before.jobs);
+    let ended = status.rollout.iter().flat_map(|release| &release.jobs);
+    for past in ended.filter(|past| !known.contains(past)) {
+        let reason = match (past.phase, past.succeeded) {
+            (Phase::Migration, true) => "Migrated",
+            (Phase::Migration, false) => "MigrationFailed",
+            (Phase::Preview | Phase::Live, true) => "CheckPassed",
+            (Phase::Preview | Phase::Live, false) => "CheckFailed",
+        };
+        let outcome = if past.succeeded { "succeeded" } else { "failed" };
+        let told = match past.message.as_str() {
+            "" => String::new(),
+            message => format!(": {message}"),
+        };
+        tell(
+            !past.succeeded,
+            reason,
+            format!("release {}: {} {outcome}{told}", past.attempt, past.phase.title()),
+        );
     }
     if pass.decision.rotation.rotates && wrote_pods(&pass.applied.updated) {
         tell(

@@ -49,6 +49,7 @@ fn ended(past: &PastRelease) -> Notice {
         Outcome::RolledBack => NotificationEvent::RolledBack,
         Outcome::Superseded => NotificationEvent::Superseded,
         Outcome::DeadlineExceeded => NotificationEvent::DeadlineExceeded,
+        Outcome::Failed => NotificationEvent::Failed,
     };
     let glass = past.break_glass.as_ref();
     let glass = glass.map(|glass| format!("released in a freeze by {}: {}", glass.by, glass.reason));
@@ -104,6 +105,7 @@ impl Notice {
             NotificationEvent::RolledBack => "was taken back",
             NotificationEvent::Superseded => "gave way to a newer one",
             NotificationEvent::DeadlineExceeded => "was not ready in time",
+            NotificationEvent::Failed => "failed before traffic moved",
         };
         let Notice { namespace, service, environment, attempt, .. } = self;
         let mut text = format!("release {attempt} of {namespace}/{service} in {environment} {what}");

@@ -1,7 +1,7 @@
 //! Why pods are not ready, from what the kubelet tells of their containers, with the way out.
 
 use crate::contract::{METRICS_PORT, SIDECAR_PORT};
-use crate::facts::ContainerFact;
+use crate::facts::{ContainerFact, ending};
 
 /// Longest part of what a kubelet or a sidecar says.
 const LONGEST: usize = 300;
@@ -14,6 +14,9 @@ pub(super) fn trouble(containers: &[ContainerFact]) -> Option<String> {
     let mut sorted: Vec<&ContainerFact> = containers.iter().collect();
     // A sidecar first: the application may only follow it.
     sorted.sort_by_key(|container| (container.name != "sidecar", &container.pod));
+    let ports = format!(
+        "ports {METRICS_PORT} and {SIDECAR_PORT} are the sidecar's, so let the application listen on others, or set spec.sidecar.mode to Off"
+    );
     sorted.into_iter().find_map(|container| {
         let of = format!("container {} of pod {}", container.name, container.pod);
         let news = container.waiting.as_deref().filter(|word| !NO_NEWS.contains(word));
@@ -22,6 +25,11 @@ pub(super) fn trouble(containers: &[ContainerFact]) -> Option<String> {
             return Some(format!("{of}: {word}: {message}"));
         }
         let code = container.ended?;
+        if let Some(said) = container.said.as_ref().filter(|_| container.name != "sidecar") {
+            let said = ending(said);
+            let taken = if said.contains(" in use") { format!("; {ports}") } else { String::new() };
+            return Some(format!("{of} ended with code {code}: {said}{taken}"));
+        }
         if let Some(said) = &container.said {
             return Some(format!("{of} ended: {}", super::cut(said.trim(), LONGEST)));
         }
@@ -29,7 +37,7 @@ pub(super) fn trouble(containers: &[ContainerFact]) -> Option<String> {
             return Some(format!("{of} ended with code {code}: kubectl logs {} -c sidecar --previous says why", container.pod));
         }
         Some(format!(
-            "{of} ended with code {code}: kubectl logs {} -c {} --previous says why; if it is an address in use: ports {METRICS_PORT} and {SIDECAR_PORT} are the sidecar's, so let the application listen on others, or set spec.sidecar.mode to Off",
+            "{of} ended with code {code}: kubectl logs {} -c {} --previous says why; if it is an address in use: {ports}",
             container.pod, container.name
         ))
     })
@@ -67,6 +75,15 @@ mod tests {
         assert!(!told.contains("10s"), "it would change with every restart");
         let again = ContainerFact { message: Some("back-off 5m0s".into()), ..ended.clone() };
         assert_eq!(trouble(&[again]), Some(told));
+    }
+
+    #[test]
+    fn of_an_application_that_says_why_it_ends_the_last_words_are_told() {
+        let said = Some(format!("{}\nno database\n", "x".repeat(4000)));
+        let ended = ContainerFact { ended: Some(1), said, ..container("app", "a") };
+        let told = trouble(&[ended]).unwrap();
+        assert!(told.starts_with("container app of pod a ended with code 1: …x"), "{told}");
+        assert!(told.ends_with("x no database") && told.len() < 400, "{told}");
     }
 
     #[test]

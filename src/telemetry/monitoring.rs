@@ -153,7 +153,7 @@ fn alerts() -> Vec<AlertRule> {
             "5m",
             format!(
                 "{} / {all} > 0.5 and {all} > 2.5",
-                ended(r#"{outcome=~"RolledBack|DeadlineExceeded"}"#, "6h"),
+                ended(r#"{outcome=~"RolledBack|DeadlineExceeded|Failed"}"#, "6h"),
                 all = ended(r#"{outcome!="Superseded"}"#, "6h")
             ),
             "{{ $value | humanizePercentage }} of the releases in {{ $labels.namespace }} fail",

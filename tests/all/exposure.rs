@@ -219,6 +219,7 @@ fn a_kind_that_the_cluster_lacks_is_left_out_and_told_and_all_else_is_planned() 
             serving: None,
             replicas: 1,
             unready: &[],
+            lacks: &[],
             previous: &Default::default(),
         };
         let report = status::report(&pass, jiff::Timestamp::UNIX_EPOCH);

@@ -12,6 +12,7 @@ mod exposure;
 mod footprint;
 mod generated;
 mod golden;
+mod jobs;
 mod monitoring;
 mod notifications;
 mod promotion;

@@ -37,6 +37,33 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "rollout-time",
             "spec.rollout.deadlineSeconds",
         ),
+        (with(json!({ "migration": {} })), "development", "migration-command", "spec.migration"),
+        (
+            with(json!({ "rollout": { "checks": { "job": { "image": "not an image" } } } })),
+            "development",
+            "image-reference",
+            "spec.rollout.checks.job.image",
+        ),
+        (
+            with(json!({ "rollout": { "checks": { "job": { "env": { "1A": "x" } } } } })),
+            "development",
+            "variable-name",
+            "spec.rollout.checks.job.env.1A",
+        ),
+        (
+            with(json!({ "rollout": { "checks": { "job": { "env": { "VISIOBOOK_CHECK_URL": "x" } } } } })),
+            "development",
+            "variable-reserved",
+            "spec.rollout.checks.job.env.VISIOBOOK_CHECK_URL",
+        ),
+        (
+            with(
+                json!({ "rollout": { "checks": { "job": { "env": { "A": "x" }, "secrets": { "A": { "name": "s", "key": "k" } } } } } }),
+            ),
+            "development",
+            "variable-once",
+            "spec.rollout.checks.job.secrets.A",
+        ),
         (with(json!({ "port": 9090 })), "development", "port-once", "spec.port"),
         (
             with(json!({ "monitoring": { "interval": "3m" } })),

@@ -395,6 +395,7 @@ fn a_service_that_waits_for_a_freeze_is_reconciling_and_not_progressing() {
             failure: None,
             serving: facts.deployments.get(&Colour::Blue),
             replicas: 3,
+            lacks: &[],
             unready: &[],
             previous: &Default::default(),
         },

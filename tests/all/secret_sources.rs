@@ -134,6 +134,7 @@ fn condition(
         failure: None,
         serving: None,
         unready: &[],
+        lacks: &[],
         replicas: 1,
         previous: &Default::default(),
     };
@@ -172,6 +173,7 @@ fn the_status_tells_when_a_secret_last_had_a_new_value() {
             failure: None,
             serving: None,
             unready: &[],
+            lacks: &[],
             replicas: 1,
             previous,
         };

@@ -216,7 +216,8 @@ fn other_services_reach_one_that_answers_few_hosts() {
         "orders",
         "orders.shop",
         "orders.shop.svc",
-        "orders.shop.svc.cluster.local"
+        "orders.shop.svc.cluster.local",
+        "orders-preview"
     ]);
     assert_eq!(told["hosts"], expected);
     assert_eq!(settings(json!({}))["hosts"], Value::Null, "all hosts are answered where none is named");

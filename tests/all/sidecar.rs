@@ -106,7 +106,7 @@ fn everything_a_resource_says_of_its_sidecar_arrives() {
         "service": "users", "serviceVersion": "1.0", "environment": "production",
         "application": { "port": 3000, "protocol": "HTTP2", "memoryBytes": 536_870_912, "metricsPath": null, "metricsPort": 9100, "healthPath": "/healthz" },
         "routes": ["GET /api/v1/users/{id}"],
-        "hosts": ["*.visiobook.com", "users", "users.test", "users.test.svc", "users.test.svc.cluster.local"],
+        "hosts": ["*.visiobook.com", "users", "users.test", "users.test.svc", "users.test.svc.cluster.local", "users-preview"],
         "serviceTokens": { "keysFolder": "/etc/visiobook/keys/services", "namespace": "test" },
         "auth": {
             "keysFolder": "/etc/visiobook/keys/jwt", "publicRoutes": ["POST /api/v1/users"], "issuer": "i", "audience": "a",

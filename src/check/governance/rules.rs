@@ -44,6 +44,19 @@ pub(super) const VARIABLES: &[Variable] = &[
         "repository",
         "(variables.registered ? '' : size(variables.segments) > 1 ? 'docker.io/' : 'docker.io/library/') + variables.untagged",
     ),
+    // The same of the image of a service's own check.
+    (
+        "checkImage",
+        "has(object.spec.rollout) && has(object.spec.rollout.checks) && has(object.spec.rollout.checks.job) && has(object.spec.rollout.checks.job.image) ? object.spec.rollout.checks.job.image : ''",
+    ),
+    ("checkDigest", OF_CHECK),
+    ("checkTagged", OF_CHECK),
+    ("checkSegments", OF_CHECK),
+    ("checkLast", OF_CHECK),
+    ("checkTag", OF_CHECK),
+    ("checkUntagged", OF_CHECK),
+    ("checkRegistered", OF_CHECK),
+    ("checkRepository", OF_CHECK),
     (
         "registries",
         "has(variables.environment.images) && has(variables.environment.images.registries) ? variables.environment.images.registries : []",
@@ -76,6 +89,10 @@ pub(super) const VARIABLES: &[Variable] = &[
     ("deadlineSeconds", RELEASES),
     ("soakSeconds", RELEASES),
     ("warmSeconds", RELEASES),
+    (
+        "releases",
+        "has(object.spec.rollout) && has(object.spec.rollout.strategy) ? object.spec.rollout.strategy : variables.strategy",
+    ),
     // How many pods.
     (
         "most",
@@ -99,6 +116,30 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
 ];
 
+/// Parts of an image reference, as variables.
+const PARTS: [&str; 9] =
+    ["image", "digest", "tagged", "segments", "last", "tag", "untagged", "registered", "repository"];
+/// The expression of such a part, of the image of a service's own check.
+const OF_CHECK: &str = "";
+/// Where that image is named.
+const CHECK_IMAGE: &str = "spec.rollout.checks.job.image";
+const FIXED_TAG: &str = "variables.image == '' || !variables.forbidLatest || variables.digest || !(variables.tag in ['', 'latest'])";
+const LATEST: &str = "'the tag latest may not run in ' + variables.name + ', it means something else every day: name a version or a digest'";
+const BY_DIGEST: &str = "variables.image == '' || !variables.requireDigest || variables.digest";
+const NO_DIGEST: &str =
+    "variables.name + ' runs images by digest only: write ' + variables.repository + '@sha256:...'";
+const REGISTERED: &str = "variables.image == '' || size(variables.registries) == 0 || variables.registries.exists(r, variables.repository.startsWith(r.endsWith('/') ? r : r + '/'))";
+const FOREIGN: &str = "variables.repository + ' may not run in ' + variables.name + ': take the image from ' + variables.registries.join(', ')";
+
+/// An expression about the image of a service, as one about that of its own check.
+fn of_check(expression: &str) -> String {
+    PARTS.iter().fold(expression.to_string(), |expression, part| {
+        let (first, rest) = part.split_at(1);
+        let of_check = format!("variables.check{}{rest}", first.to_uppercase());
+        expression.replace(&format!("variables.{part}"), &of_check)
+    })
+}
+
 /// What an environment says of releases; FIELD is the member, DEFAULT what holds where it says nothing.
 const RELEASES: &str = "has(variables.environment.rollout) && has(variables.environment.rollout.FIELD) ? variables.environment.rollout.FIELD : DEFAULT";
 /// A service may be stricter than its environment. MEMBER is the field.
@@ -118,24 +159,9 @@ const AT_LEAST: &str = "'a service has ' + string(variables.fewest) + ' pods at 
 /// Rules for services, in the order in which they are told. A kind of secret that an environment does not allow is
 /// to stand here as well.
 pub(super) const RULES: &[Rule] = &[
-    Rule {
-        name: "image-tag",
-        field: "spec.image",
-        holds: "variables.image == '' || !variables.forbidLatest || variables.digest || !(variables.tag in ['', 'latest'])",
-        message: "'the tag latest may not run in ' + variables.name + ', it means something else every day: name a version or a digest'",
-    },
-    Rule {
-        name: "image-digest",
-        field: "spec.image",
-        holds: "variables.image == '' || !variables.requireDigest || variables.digest",
-        message: "variables.name + ' runs images by digest only: write ' + variables.repository + '@sha256:...'",
-    },
-    Rule {
-        name: "image-registry",
-        field: "spec.image",
-        holds: "variables.image == '' || size(variables.registries) == 0 || variables.registries.exists(r, variables.repository.startsWith(r.endsWith('/') ? r : r + '/'))",
-        message: "variables.repository + ' may not run in ' + variables.name + ': take the image from ' + variables.registries.join(', ')",
-    },
+    Rule { name: "image-tag", field: "spec.image", holds: FIXED_TAG, message: LATEST },
+    Rule { name: "image-digest", field: "spec.image", holds: BY_DIGEST, message: NO_DIGEST },
+    Rule { name: "image-registry", field: "spec.image", holds: REGISTERED, message: FOREIGN },
     Rule {
         name: "resource-ceiling",
         field: "spec.resources.limits.cpu",
@@ -202,6 +228,21 @@ pub(super) const RULES: &[Rule] = &[
         holds: AT_LEAST_SECONDS,
         message: "'the old pods stay for ' + string(variables.warmSeconds) + ' seconds at least in ' + variables.name",
     },
+    Rule { name: "image-tag", field: CHECK_IMAGE, holds: FIXED_TAG, message: LATEST },
+    Rule { name: "image-digest", field: CHECK_IMAGE, holds: BY_DIGEST, message: NO_DIGEST },
+    Rule { name: "image-registry", field: CHECK_IMAGE, holds: REGISTERED, message: FOREIGN },
+    Rule {
+        name: "rollout-checks",
+        field: "spec.rollout.checks.conformance",
+        holds: "!has(object.spec.rollout) || !has(object.spec.rollout.checks) || !has(object.spec.rollout.checks.conformance) || object.spec.rollout.checks.conformance || !has(variables.environment.rollout) || !has(variables.environment.rollout.checks) || !has(variables.environment.rollout.checks.conformance) || !variables.environment.rollout.checks.conformance",
+        message: "'services are held against the runtime contract in ' + variables.name + ': take spec.rollout.checks.conformance out'",
+    },
+    Rule {
+        name: "rollout-checks",
+        field: "spec.rollout.checks.job",
+        holds: "variables.releases != 'BlueGreen' || !has(variables.environment.rollout) || !has(variables.environment.rollout.checks) || !has(variables.environment.rollout.checks.job) || !variables.environment.rollout.checks.job || (has(object.spec.rollout) && has(object.spec.rollout.checks) && has(object.spec.rollout.checks.job))",
+        message: "'a release is checked by a Job of the service in ' + variables.name + ': say what checks it in spec.rollout.checks.job'",
+    },
     Rule {
         name: "replicas-ceiling",
         field: "spec.replicas",
@@ -249,6 +290,11 @@ pub(super) const SCALE_RULES: &[Rule] = &[
 
 /// The expression of a variable, with its placeholders filled in.
 pub(super) fn variable((name, expression): &Variable) -> String {
+    if *expression == OF_CHECK {
+        let part = PARTS.iter().find(|part| name.to_lowercase() == format!("check{part}"));
+        let of_service = part.and_then(|part| VARIABLES.iter().find(|(name, _)| name == part));
+        return of_service.map(|(_, expression)| of_check(expression)).unwrap_or_default();
+    }
     let resource = name.trim_end_matches("Ceiling");
     let (_, development) = crate::check::built_in_resources(crate::api::EnvironmentType::Development);
     let (_, elsewhere) = crate::check::built_in_resources(crate::api::EnvironmentType::Production);
@@ -291,6 +337,9 @@ impl Rule {
     }
 
     fn filled(&self, expression: &str) -> String {
+        if self.field == CHECK_IMAGE {
+            return of_check(expression);
+        }
         let last = self.field.rsplit('.').next().unwrap_or_default();
         expression.replace("RESOURCE", last).replace("PART", last).replace("MEMBER", last)
     }

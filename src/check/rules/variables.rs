@@ -18,12 +18,17 @@ pub(super) fn sources(spec: &VisiobookServiceSpec) -> [(&'static str, BTreeSet<&
     ]
 }
 
+/// Whether a text can be the name of a variable.
+pub(super) fn is_name(variable: &str) -> bool {
+    let mut bytes = variable.bytes();
+    let starts = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    starts && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 pub(super) fn variable_names(it: &Subject<'_>, broken: &mut Broken) {
     for (field, variables) in sources(it.spec) {
         for variable in variables {
-            let mut bytes = variable.bytes();
-            let starts = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-            if !starts || !bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            if !is_name(variable) {
                 broken.tell(
                     "variable-name",
                     format!("{field}.{variable}"),

@@ -2,7 +2,7 @@
 
 use super::attempt::{close, enter, seconds, time};
 use super::{Walk, next_attempt};
-use crate::api::{Outcome, ReleaseState};
+use crate::api::{Outcome, Phase, ReleaseState};
 
 /// Seconds for which pods may be missing during the soak before traffic returns, if others still serve.
 const GRACE: i64 = 10;
@@ -34,9 +34,29 @@ impl Walk<'_> {
         // A soak that has begun goes on when the strategy changes.
         let over = scene.settings.map_or(recorded, |settings| since + settings.soak);
         self.record.deadline = Some(time(over));
+        let watched = format!("traffic has moved to revision {} and is watched", self.record.revision);
+        let checked = match scene.settings {
+            Some(settings) => self.is_checked(Phase::Live, settings),
+            None => Some(Ok(())),
+        };
+        match checked {
+            Some(Ok(())) => {}
+            Some(Err(why)) => return self.go_back(Outcome::RolledBack, &why),
+            None => {
+                // A Job that cannot even be made must not keep both colours for ever.
+                let checks = scene.settings.and_then(|settings| settings.checks.as_ref());
+                let latest = over + checks.map_or(0, |checks| checks.deadline);
+                if now >= latest {
+                    let why = format!("{}, and its time is over", self.record.reason);
+                    return self.go_back(Outcome::RolledBack, &why);
+                }
+                self.wake(latest);
+                self.record.reason = format!("{watched}; {}", self.record.reason);
+                return false;
+            }
+        }
         if now < over {
-            self.record.reason =
-                format!("traffic has moved to revision {} and is watched", self.record.revision);
+            self.record.reason = watched;
             self.wake(over);
             return false;
         }

@@ -9,7 +9,7 @@ use crate::check::Release;
 /// Releases that are remembered (C28).
 const REMEMBERED: usize = 10;
 /// Longest reason that is remembered, in characters.
-const LONGEST: usize = 300;
+const LONGEST: usize = 600;
 
 /// Unix seconds.
 pub fn seconds(time: &Time) -> i64 {
@@ -52,6 +52,7 @@ pub fn begin(record: &mut RolloutStatus, revision: &str, settings: &Release, now
     record.break_glass = None;
     record.outcome = None;
     record.pods = None;
+    record.jobs.clear();
     record.reason = format!("pods of revision {revision} start");
     enter(record, ReleaseState::Deploying, Some(now + settings.deadline), now);
 }

@@ -30,12 +30,20 @@ impl Walk<'_> {
         if let Some(deadline) = self.deadline(settings) {
             self.record.deadline = Some(time(deadline));
             if now >= deadline {
-                self.is_deployed(&revision);
+                self.why_not_yet(&revision, settings);
                 let why = format!("{}; the deadline passed", self.record.reason);
                 end(&mut self.record, Outcome::DeadlineExceeded, &why, now);
                 return true;
             }
             self.wake(deadline);
+        }
+        match self.is_prepared(&revision, settings) {
+            Some(Ok(())) => {}
+            Some(Err(why)) => {
+                end(&mut self.record, Outcome::Failed, &why, now);
+                return true;
+            }
+            None => return false,
         }
         match self.record.state {
             ReleaseState::Deploying => {
@@ -88,6 +96,17 @@ impl Walk<'_> {
         }
     }
 
+    /// What an attempt waits for whose time is over: the reason says it.
+    fn why_not_yet(&mut self, revision: &str, settings: &Release) {
+        match self.is_prepared(revision, settings) {
+            None => {}
+            Some(Err(why)) => self.record.reason = why,
+            Some(Ok(())) => {
+                self.is_deployed(revision);
+            }
+        }
+    }
+
     fn lacks_approval(&self, settings: &Release) -> bool {
         settings.approval && !self.is_undo() && !self.names_attempt(&self.scene.orders.approve)
     }
@@ -120,6 +139,7 @@ impl Walk<'_> {
         self.record.reason =
             format!("{} of {needed} pods of revision {revision} are ready", told.min(needed));
         if ready.is_none_or(|ready| ready < needed) {
+            self.ask_why(idle.and_then(|idle| idle.problem.clone()));
             return false;
         }
         match self.ready(revision, true) {

@@ -6,19 +6,22 @@
 mod after_switch;
 mod attempt;
 mod before_switch;
+mod checks;
 mod freeze;
 mod recover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+pub use attempt::time;
 pub use freeze::way_out;
 pub use recover::{first, recover};
 
+use super::jobs::Seen;
 use crate::api::names::{self, Colour};
-use crate::api::{Asked, Outcome, ReleaseState, RolloutStatus};
+use crate::api::{Asked, Outcome, Phase, ReleaseState, RolloutStatus};
 use crate::check::{Frozen, Release};
-use crate::facts::{DeploymentFact, EndpointFact, Orders};
-use attempt::{begin, clamp, time};
+use crate::facts::{DeploymentFact, EndpointFact, Orders, Spot};
+use attempt::{begin, clamp};
 
 /// Most states that one step passes through.
 const PASSED: usize = 8;
@@ -43,6 +46,10 @@ pub struct Scene<'a> {
     pub endpoints: Option<&'a [EndpointFact]>,
     /// Whether what was rendered of a revision is still stored.
     pub is_stored: &'a dyn Fn(&str) -> bool,
+    /// What is seen of Jobs.
+    pub jobs: Seen<'a>,
+    /// Whether a revision has a migration, and nothing of it has run yet.
+    pub migrates: &'a dyn Fn(&str) -> bool,
 }
 
 /// A step.
@@ -58,6 +65,12 @@ pub struct Step {
     pub wake_at: Option<i64>,
     /// The states that it passed through, from the one that was recorded.
     pub passed: Vec<ReleaseState>,
+    /// The Job that is to run for the attempt.
+    pub run: Option<Phase>,
+    /// Pods that have to be looked at to say why they do not get on.
+    pub spots: BTreeSet<Spot>,
+    /// Whether pods may start in the colour that does not serve.
+    pub starts: bool,
 }
 
 /// Revision that is to stand in the colour that does not serve.
@@ -71,8 +84,15 @@ pub fn other(record: &RolloutStatus) -> Option<&str> {
 
 /// What happens next.
 pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
-    let mut step =
-        Walk { scene, record: clamp(before.clone(), scene.now), look: false, frozen: false, wake_at: None };
+    let mut step = Walk {
+        scene,
+        record: clamp(before.clone(), scene.now),
+        look: false,
+        frozen: false,
+        wake_at: None,
+        run: None,
+        spots: BTreeSet::new(),
+    };
     let mut passed = vec![step.record.state];
     for _ in 0..PASSED {
         let goes_on = step.walk();
@@ -86,7 +106,17 @@ pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
     step.forget();
     step.note_asked();
     step.record.preview_revision = other(&step.record).map(str::to_string);
-    Step { record: step.record, look: step.look, frozen: step.frozen, wake_at: step.wake_at, passed }
+    let (run, starts) = (step.due(), step.starts());
+    Step {
+        record: step.record,
+        look: step.look,
+        frozen: step.frozen,
+        wake_at: step.wake_at,
+        passed,
+        run,
+        spots: step.spots,
+        starts,
+    }
 }
 
 struct Walk<'a> {
@@ -95,6 +125,8 @@ struct Walk<'a> {
     look: bool,
     frozen: bool,
     wake_at: Option<i64>,
+    run: Option<(Phase, String)>,
+    spots: BTreeSet<Spot>,
 }
 
 impl Walk<'_> {
@@ -216,12 +248,17 @@ impl Walk<'_> {
         }
         let failed = ended.filter(|ended| ended.is_failure() && self.record.rejected_revision.is_some());
         self.record.reason = match (failed, &self.record.attempt) {
-            (Some(outcome), Some(attempt)) => format!(
-                "{attempt} ended: {}, so revision {} goes on; change the resource, or set {} to {attempt}",
-                outcome.as_str(),
-                self.record.revision,
-                names::RETRY
-            ),
+            (Some(outcome), Some(attempt)) => {
+                let past = self.record.history.iter().find(|past| past.attempt == *attempt);
+                let why = past.map(|past| past.reason.as_str()).filter(|why| !why.is_empty());
+                format!(
+                    "{attempt} ended: {}{}, so revision {} goes on; change the resource, or set {} to {attempt}",
+                    outcome.as_str(),
+                    why.map(|why| format!(" ({why})")).unwrap_or_default(),
+                    self.record.revision,
+                    names::RETRY
+                )
+            }
             _ => format!("revision {} serves", self.record.revision),
         };
         false

@@ -14,7 +14,9 @@ pub fn recover(facts: &Facts, colour: Colour) -> Option<RolloutStatus> {
         return Some(record.clone());
     }
     let told = facts.status_release.as_ref().filter(|record| is_likely(record, facts));
-    told.cloned().or_else(|| found(facts, colour))
+    // What was checked has to be checked again: anybody may have written it.
+    let told = told.map(|record| RolloutStatus { jobs: Vec::new(), ..record.clone() });
+    told.or_else(|| found(facts, colour))
 }
 
 /// Whether what the status says can be: it may be of another cluster, or written by anybody.
@@ -63,6 +65,7 @@ pub fn first(colour: Colour, revision: &str) -> RolloutStatus {
         approved_by: None,
         break_glass: None,
         outcome: None,
+        jobs: Vec::new(),
         history: Vec::new(),
     }
 }

@@ -8,7 +8,10 @@ use proptest::strategy::ValueTree;
 
 use super::super::attempt::seconds;
 use super::super::*;
-use crate::facts::Facts;
+use crate::api::PastJob;
+use crate::check::Checked;
+use crate::facts::{Facts, JobEnd, JobFact};
+use crate::rollout::jobs::Seen;
 use crate::rollout::serving_colour;
 
 /// Runs times events: more than a million steps.
@@ -16,7 +19,11 @@ const RUNS: u32 = 10_000;
 const EVENTS: usize = 130;
 
 const REVISIONS: [&str; 4] = ["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc", "dddddddddd"];
-const SETTINGS: Release = Release { approval: false, deadline: 60, soak: 20, warm: 40 };
+/// Those that have a migration.
+const MIGRATING: [&str; 1] = [REVISIONS[2]];
+const SETTINGS: Release = Release { approval: false, deadline: 60, soak: 20, warm: 40, checks: None };
+/// Seconds that a Job may take.
+const JOB: i64 = 25;
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -41,6 +48,9 @@ enum Event {
     Strategy(bool),
     /// A freeze that lasts so long from now on.
     Freeze(i64),
+    Checks(bool),
+    /// Something becomes of a Job: it succeeds, fails, or is deleted by somebody.
+    Job(u8, u8),
 }
 
 /// An event for each number: numbers are made and shrunk faster than events.
@@ -49,9 +59,10 @@ fn event(number: u32) -> Event {
     let colour = if a % 2 == 0 { Colour::Blue } else { Colour::Green };
     let pods = i32::from(b % 3) + 1;
     match kind {
-        0..60 => Event::Pass(9),
-        60..74 => Event::Pass(usize::from(a % 5)),
-        74..110 => Event::Ready(colour, pods),
+        0..56 => Event::Pass(19),
+        56..72 => Event::Pass(usize::from(a % 7)),
+        72..94 => Event::Ready(colour, pods),
+        94..110 => Event::Job(a, b % 16),
         110..123 => Event::Fail(colour, pods),
         123..143 => Event::Look(a % 2 == 0, b % 2 == 0),
         143..159 => Event::Ask(usize::from(a % 4)),
@@ -66,7 +77,8 @@ fn event(number: u32) -> Event {
         236..239 => Event::LoseStatus,
         239..242 => Event::Forge(colour, b % 7, usize::from(c % 4), i64::from(c) * 4 - 99),
         242..245 => Event::DeleteDeployment(colour),
-        245..251 => Event::Approval(a % 2 == 0),
+        245..248 => Event::Approval(a % 2 == 0),
+        248..251 => Event::Checks(a % 4 != 0),
         251..254 => Event::Strategy(a % 2 == 0),
         _ => Event::Freeze(i64::from(a % 64)),
     }
@@ -80,6 +92,27 @@ struct Pods {
     ready: i32,
     /// Ready pods of a revision that is replaced.
     older: Option<(String, i32)>,
+}
+
+#[derive(Clone, Debug)]
+struct Ran {
+    phase: Phase,
+    attempt: String,
+    revision: String,
+    made: i64,
+    end: Option<bool>,
+    /// What caches show of its end.
+    shown: Option<bool>,
+}
+
+impl Ran {
+    fn name(&self) -> String {
+        names::job("users", self.phase, &self.attempt)
+    }
+
+    fn runs(&self, now: i64) -> bool {
+        self.end.is_none() && now < self.made + JOB
+    }
 }
 
 struct Service {
@@ -107,6 +140,14 @@ struct World {
     blue_green: bool,
     /// When the last freeze ends.
     frozen_until: i64,
+    checks: bool,
+    jobs: Vec<Ran>,
+    /// What ControllerRevisions record of migrations.
+    recorded: BTreeMap<String, PastJob>,
+    /// Revisions whose migration has succeeded, or whose pods were there before.
+    migrated: BTreeSet<String>,
+    /// Jobs that passed.
+    passed: BTreeSet<(Phase, String)>,
     /// When each attempt began.
     began: BTreeMap<String, i64>,
     /// Attempts that somebody approved.
@@ -136,6 +177,11 @@ impl World {
             approval: false,
             blue_green: true,
             frozen_until: 0,
+            checks: false,
+            jobs: Vec::new(),
+            recorded: BTreeMap::new(),
+            migrated: BTreeSet::new(),
+            passed: BTreeSet::new(),
             began: BTreeMap::new(),
             approved: BTreeSet::new(),
             broken: BTreeSet::new(),
@@ -167,8 +213,26 @@ impl World {
             recorded: self.status.as_ref().map(|status| status.colour),
             selected: self.service.as_ref().and_then(|service| service.selects),
             orders: self.orders.clone(),
+            jobs: self.jobs.iter().map(|job| self.fact(job)).collect(),
+            migrations: self.recorded.clone(),
             now: self.now,
             ..Facts::default()
+        }
+    }
+
+    fn fact(&self, job: &Ran) -> JobFact {
+        // Before one is given up its pods are looked at.
+        let is_looked_at = self.now >= job.made + JOB;
+        let end = if self.fresh || is_looked_at { job.end } else { job.shown };
+        JobFact {
+            name: job.name(),
+            phase: job.phase,
+            attempt: job.attempt.clone(),
+            revision: job.revision.clone(),
+            made: job.made,
+            deadline: job.made + JOB,
+            ready: true,
+            end: end.map(|succeeded| JobEnd { succeeded, message: "it said so".into() }),
         }
     }
 
@@ -196,7 +260,9 @@ impl World {
     }
 
     fn settings(&self) -> Option<Release> {
-        self.blue_green.then_some(Release { approval: self.approval, ..SETTINGS })
+        let checked = || Box::new(Checked { conformance: true, job: None, deadline: JOB });
+        let checks = self.checks.then(checked);
+        self.blue_green.then_some(Release { approval: self.approval, checks, ..SETTINGS })
     }
 
     fn freeze(&self) -> Option<Frozen> {
@@ -230,6 +296,11 @@ impl World {
                 wanted,
                 endpoints,
                 is_stored: &|_| true,
+                jobs: Seen::of(&facts),
+                migrates: &|revision| {
+                    let runs = facts.deployments.values().any(|there| there.revision == revision);
+                    MIGRATING.contains(&revision) && !runs
+                },
             };
             advance(before, &scene)
         };
@@ -266,7 +337,7 @@ impl World {
             prop_assert_eq!(quiet(again), quiet(next.record.clone()), "a step is no fixed point");
         }
         self.steps.set(steps.get());
-        self.write(&before, next.record, is_recorded, &mut writes)
+        self.write(&before, next, is_recorded, &facts, &mut writes)
     }
 
     fn check(
@@ -308,6 +379,11 @@ impl World {
                     self.freeze().is_none() || undo || after.break_glass.is_some(),
                     "nobody knows who broke the glass"
                 );
+                let checked = self.passed.contains(&(Phase::Preview, attempt.clone()));
+                prop_assert!(
+                    !self.checks || undo || checked || self.wanted == 0,
+                    "nothing was checked before the switch"
+                );
             } else {
                 // 3: back, to something that answers.
                 prop_assert!(there(after.colour, &after.revision, false) > 0, "back to nothing");
@@ -345,6 +421,16 @@ impl World {
             let over = if before.state == ReleaseState::Soaking { SETTINGS.soak } else { 0 } + SETTINGS.warm;
             prop_assert!(!self.blue_green || self.now >= since + over, "the old colour went too early");
         }
+        // A release is complete once what serves was checked.
+        if before.state == ReleaseState::Soaking && after.state == ReleaseState::Retiring {
+            let undo =
+                before.rejected_revision.is_some() && before.rejected_revision == before.previous_revision;
+            let checked = before.attempt.clone().is_none_or(|it| self.passed.contains(&(Phase::Live, it)));
+            prop_assert!(
+                !self.checks || !self.blue_green || undo || checked || self.wanted == 0,
+                "nothing was checked after the switch"
+            );
+        }
         // 6: no attempt lasts longer than its deadline, but for the approval.
         if let Some(attempt) = after.attempt.clone().filter(|_| after.number > before.number) {
             // One whose goal the resource asks for as well is rejected by nobody.
@@ -368,24 +454,50 @@ impl World {
     fn write(
         &mut self,
         before: &RolloutStatus,
-        record: RolloutStatus,
+        step: Step,
         is_recorded: bool,
+        facts: &Facts,
         writes: &mut usize,
     ) -> Result<(), TestCaseError> {
+        let record = step.record;
         let selects = self.service.as_ref().and_then(|service| service.selects);
         let mut go_on = |needed: bool| {
             let left = *writes;
             *writes = writes.saturating_sub(usize::from(needed));
             !needed || left > 0
         };
+        let seen = Seen::of(facts);
+        for (revision, past) in seen.unrecorded() {
+            if !go_on(true) {
+                return Ok(());
+            }
+            self.recorded.insert(revision, past);
+        }
         let differs = !is_recorded || *before != record || selects != Some(record.colour);
         if !go_on(differs) {
             return Ok(());
         }
         // 1: the selector and the record are one write, and the selector is never empty.
         self.service = Some(Service { selects: Some(record.colour), record: Some(record.clone()) });
+        if let Some((phase, attempt)) = step.run.zip(record.attempt.clone()) {
+            let of = if phase == Phase::Live { Some(&*record.revision) } else { record.attempted() };
+            let revision = of.unwrap_or_default().to_string();
+            let job = Ran { phase, attempt, revision, made: self.now, end: None, shown: None };
+            let is_there = self.jobs.iter().any(|there| there.name() == job.name());
+            if !go_on(!is_there) {
+                return Ok(());
+            }
+            if !is_there && phase == Phase::Migration {
+                prop_assert!(!self.migrated.contains(&job.revision), "a migration ran twice");
+                let other = self.jobs.iter().find(|it| it.phase == phase && it.runs(self.now));
+                prop_assert!(other.is_none(), "two migrations run at once: {job:?} beside {other:?}");
+            }
+            if !is_there {
+                self.jobs.push(job);
+            }
+        }
         let mut wanted = vec![(record.colour, record.revision.clone())];
-        if let Some(other) = other(&record) {
+        if let Some(other) = other(&record).filter(|_| step.starts) {
             wanted.push((record.colour.other(), other.to_string()));
         }
         for (colour, revision) in &wanted {
@@ -403,6 +515,26 @@ impl World {
                         || !is_recorded
                         || self.pods[colour].revision != record.revision,
                     "the live colour was replaced in place"
+                );
+                if *colour == record.colour {
+                    // Made good as it was; the first one starts in place.
+                    self.migrated.insert(revision.clone());
+                    let done = PastJob {
+                        phase: Phase::Migration,
+                        attempt: format!("{revision}-1"),
+                        succeeded: true,
+                        message: String::new(),
+                        ended: None,
+                    };
+                    self.recorded
+                        .entry(revision.clone())
+                        .and_modify(|past| past.succeeded = true)
+                        .or_insert(done);
+                }
+                let undo = record.rejected_revision.as_ref() == Some(&record.revision);
+                prop_assert!(
+                    undo || !MIGRATING.contains(&&**revision) || self.migrated.contains(revision),
+                    "pods start before their migration"
                 );
                 pods.older = (pods.ready > 0).then(|| (pods.revision.clone(), pods.ready));
                 pods.ready = 0;
@@ -424,6 +556,25 @@ impl World {
             prop_assert!(live != Some(idle), "the colour that serves was deleted");
             self.pods.remove(&idle);
         }
+        let kept = seen.kept(record.attempt.as_deref(), None);
+        let due = step.run.zip(record.attempt.as_deref()).map(|(phase, it)| names::job("users", phase, it));
+        let stays = |job: &Ran| kept.contains(&job.name()) || Some(job.name()) == due;
+        while let Some(gone) = self.jobs.iter().position(|job| !stays(job)) {
+            if !go_on(true) {
+                return Ok(());
+            }
+            let gone = self.jobs.remove(gone);
+            if gone.phase == Phase::Migration && gone.end.is_some() {
+                let told = self.fact(&gone).end.map(|end| end.succeeded);
+                let past = self.recorded.get(&gone.revision);
+                let is_recorded = past.is_some_and(|past| past.succeeded || told != Some(true));
+                prop_assert!(is_recorded, "a Job is taken away before its outcome is recorded: {gone:?}");
+                if past.is_some_and(|past| !past.succeeded) {
+                    // Given up at its deadline: what it had done by then is not known.
+                    self.migrated.remove(&gone.revision);
+                }
+            }
+        }
         if !go_on(self.status.as_ref() != Some(&record)) {
             return Ok(());
         }
@@ -444,6 +595,7 @@ impl World {
             Event::Pass(writes) => self.pass(*writes)?,
             Event::Look(fresh, prompt) => {
                 self.shown = self.pods.clone();
+                self.jobs.iter_mut().for_each(|job| job.shown = job.end);
                 (self.fresh, self.prompt) = (*fresh, *prompt);
             }
             Event::Ready(colour, pods) => {
@@ -515,6 +667,8 @@ impl World {
             Event::Approval(asked) => self.approval = *asked,
             Event::Strategy(blue_green) => self.blue_green = *blue_green,
             Event::Freeze(seconds) => self.frozen_until = self.now + seconds,
+            Event::Checks(checks) => self.checks = *checks,
+            Event::Job(which, what) => self.end(usize::from(*which), *what),
         }
         Ok(())
     }
@@ -532,13 +686,43 @@ impl World {
         self.orders.break_glass_reason = (which != 2).then(|| "customers cannot pay".into());
     }
 
+    /// Something becomes of one of the Jobs.
+    fn end(&mut self, which: usize, what: u8) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let index = which % self.jobs.len();
+        let now = self.now;
+        let job = &mut self.jobs[index];
+        match what {
+            0..10 if job.runs(now) => {
+                job.end = Some(true);
+                self.passed.insert((job.phase, job.attempt.clone()));
+                if job.phase == Phase::Migration {
+                    self.migrated.insert(job.revision.clone());
+                }
+            }
+            10..15 if job.runs(now) => job.end = Some(false),
+            // Deleted by somebody, its success with it where nobody has recorded it.
+            15 => {
+                let gone = self.jobs.remove(index);
+                let is_recorded = self.recorded.get(&gone.revision).is_some_and(|past| past.succeeded);
+                if gone.phase == Phase::Migration && !is_recorded {
+                    self.migrated.remove(&gone.revision);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// 9: whatever has happened, once nothing more does, the service ends in a state that serves.
     fn come_to_rest(&mut self) -> Result<(), TestCaseError> {
         (self.fresh, self.prompt, self.orders) = (true, true, Orders::default());
-        (self.approval, self.blue_green, self.frozen_until) = (false, true, 0);
+        (self.approval, self.blue_green, self.checks, self.frozen_until) = (false, true, true, 0);
         self.asked = self.asked.or(Some(0));
         for _ in 0..30 {
-            self.pass(9)?;
+            self.pass(19)?;
+            (0..self.jobs.len()).for_each(|job| self.end(job, 0));
             for colour in Colour::ALL {
                 self.happen(&Event::Ready(colour, 9))?;
             }
@@ -555,6 +739,7 @@ impl World {
         );
         prop_assert_eq!(self.pods.keys().copied().collect::<Vec<_>>(), [record.colour]);
         prop_assert_eq!(&self.pods[&record.colour].revision, &record.revision);
+        prop_assert!(self.jobs.iter().all(|job| job.end == Some(false)), "{:?}", self.jobs);
         Ok(())
     }
 }
@@ -578,9 +763,54 @@ proptest! {
 fn what_was_found_once_is_not_found_again() {
     use Colour::{Blue, Green};
     use Event::*;
-    let found: [&[Event]; 7] = [
+    let found: [&[Event]; 10] = [
         // In a freeze a newer revision must not end the warm time: it may not begin.
         &[Pass(9), Ask(2), Pass(9), Ready(Green, 2), Pass(9), Clock(20), Freeze(1), Ask(3), Pass(9)],
+        // A migration has succeeded, and caches show it only after its deadline.
+        &[
+            Pass(19),
+            Ask(2),
+            Look(false, true),
+            Pass(19),
+            Pass(19),
+            Ask(3),
+            Job(14, 0),
+            Clock(12),
+            Pass(19),
+            Ask(2),
+            Pass(19),
+            Clock(13),
+            Pass(19),
+        ],
+        // A release ends at its deadline and is tried again while its migration still runs.
+        &[
+            Pass(19),
+            Pass(19),
+            Ask(2),
+            Pass(19),
+            Clock(17),
+            Clock(20),
+            Clock(16),
+            Pass(19),
+            Clock(7),
+            Order(2, 0),
+            Pass(19),
+        ],
+        // A check fails after the switch, and no pod is wanted any more that traffic could return to.
+        &[
+            Pass(0),
+            Ask(1),
+            Pass(19),
+            Ask(3),
+            Pass(19),
+            Ready(Green, 2),
+            Pass(19),
+            Scale(0),
+            Checks(true),
+            Pass(19),
+            Job(7, 10),
+            Pass(19),
+        ],
         // An abort beside a retry of the same attempt: the next one must not switch in the pass that begins it.
         &[Pass(9), Ask(1), Pass(9), Order(1, 0), Order(2, 0), Ready(Green, 2), Pass(9)],
         // What was aborted is no longer asked for.
@@ -651,10 +881,8 @@ fn the_model_reaches_every_state_and_every_outcome_and_takes_many_steps() {
     let told = ReleaseState::ALL
         .into_iter()
         .flat_map(|from| from.next().iter().map(move |to| (from.as_str(), to.as_str())));
-    // While no checks are made nothing waits in Verifying, so only a forged record lets a release end there.
-    ways.insert(("Verifying", "Stable"));
     assert_eq!(ways, told.collect::<BTreeSet<_>>());
-    assert_eq!(outcomes.len(), 5, "{outcomes:?}");
-    assert!(switches > 1000, "{switches}");
+    assert_eq!(outcomes.len(), 6, "{outcomes:?}");
+    assert!(switches > 800, "{switches}");
     assert!(steps * u64::from(RUNS / FEW) > 1_000_000, "{steps} steps in {FEW} of {RUNS} runs");
 }

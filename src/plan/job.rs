@@ -1,0 +1,196 @@
+//! Job: what is run for a release. It is made once and never repaired: a Job that was begun cannot become another one.
+//!
+//! Its pods carry no label by which the service's own pods are selected, and no sidecar: nobody sends them requests, no
+//! budget counts them, and they end.
+
+use serde_json::{Value, json};
+
+use super::{Planned, Site, isolation, render, sidecar_image};
+use crate::api::kinds::Kind;
+use crate::api::names;
+use crate::api::{CheckJob, KeyRef, Phase};
+use crate::check::{Checked, Serving, built_in_resources};
+use crate::facts::{Facts, SPARE_SECONDS};
+use crate::rollout::{Run, Stored};
+
+/// Seconds until a migration has failed, unless it says otherwise.
+const MIGRATION_SECONDS: i64 = 300;
+/// How often it is tried again.
+const RETRIES: i32 = 2;
+/// What a pod of a Job has in common with those of the service.
+const KEPT: [&str; 12] = [
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    "enableServiceLinks",
+    "securityContext",
+    "imagePullSecrets",
+    "nodeSelector",
+    "tolerations",
+    "priorityClassName",
+    "runtimeClassName",
+    "hostAliases",
+    "dnsConfig",
+    "terminationGracePeriodSeconds",
+];
+
+/// The Job that is to run, if any. It comes after the record of the release, which names it.
+pub(super) fn build(site: &Site<'_>, serving: Option<&Serving>, facts: &Facts) -> Option<Planned> {
+    let run = site.decision.jobs.run.as_ref()?;
+    let rendered = render(site.owner, &run.revision, facts);
+    let checked = serving.and_then(|serving| serving.release.as_ref()?.checks.as_deref().cloned());
+    let (mut pod, deadline, retries) = match run.phase {
+        Phase::Migration => {
+            let migration = run.revision.shape.migration.clone().unwrap_or_default();
+            let deadline = migration.deadline_seconds.unwrap_or(MIGRATION_SECONDS);
+            (migrate(&rendered), deadline, migration.retries.unwrap_or(RETRIES))
+        }
+        Phase::Preview | Phase::Live => {
+            let checked = checked.unwrap_or_default();
+            (check(site, run, &rendered, &checked, serving, facts), checked.deadline, 0)
+        }
+    };
+    let template = &rendered.template["spec"];
+    for field in KEPT {
+        if let Some(value) = template.get(field) {
+            pod[field] = value.clone();
+        }
+    }
+    pod["restartPolicy"] = "Never".into();
+    let mut labels = isolation::labels(&run.revision.shape);
+    labels.insert(names::JOB_OF.into(), site.owner.name.as_str().into());
+    let body = json!({
+        "metadata": {
+            "labels": { names::REVISION: run.revision.hash },
+            "annotations": { names::ATTEMPT: run.attempt },
+        },
+        "spec": {
+            "activeDeadlineSeconds": deadline + SPARE_SECONDS,
+            "backoffLimit": retries,
+            // A node that is drained is nobody's failure.
+            "podFailurePolicy": { "rules": [{
+                "action": "Ignore",
+                "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }],
+            }] },
+            "template": { "metadata": { "labels": labels }, "spec": pod },
+        },
+    });
+    Some(Planned::new(site, Kind::Job, names::job(&site.owner.name, run.phase, &run.attempt), body))
+}
+
+/// The application's container of a revision.
+fn application(rendered: &Stored) -> Value {
+    let containers = rendered.template.pointer("/spec/containers").and_then(Value::as_array);
+    containers.into_iter().flatten().find(|container| container["name"] == "app").cloned().unwrap_or_default()
+}
+
+/// The application's container, with another command, and nothing that only one which serves has.
+fn migrate(rendered: &Stored) -> Value {
+    let migration = rendered.shape.migration.clone().unwrap_or_default();
+    let mut container = application(rendered);
+    container["name"] = Phase::Migration.as_str().into();
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
+    if let Some(fields) = container.as_object_mut() {
+        for field in ["ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "args"] {
+            fields.remove(field);
+        }
+    }
+    if !migration.command.is_empty() {
+        container["command"] = json!(migration.command);
+    }
+    if !migration.args.is_empty() {
+        container["args"] = json!(migration.args);
+    }
+    // Whoever migrates needs no GPU, and should not wait for one.
+    for part in ["requests", "limits"] {
+        if let Some(resources) = container["resources"][part].as_object_mut() {
+            resources.retain(|name, _| ["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()));
+        }
+    }
+    let mounted = |volume: &Value| {
+        let mounts = container["volumeMounts"].as_array();
+        mounts.into_iter().flatten().any(|mount| mount["name"] == volume["name"])
+    };
+    let volumes = rendered.template.pointer("/spec/volumes").and_then(Value::as_array);
+    let volumes: Vec<Value> =
+        volumes.into_iter().flatten().filter(|volume| mounted(volume)).cloned().collect();
+    json!({ "containers": [container], "volumes": volumes })
+}
+
+/// The runtime contract first, then what the service checks itself.
+fn check(
+    site: &Site<'_>,
+    run: &Run,
+    rendered: &Stored,
+    checked: &Checked,
+    serving: Option<&Serving>,
+    facts: &Facts,
+) -> Value {
+    let name = &site.owner.name;
+    let url = match (run.phase, serving.map_or(80, |serving| serving.service_port)) {
+        (Phase::Preview, _) => format!("http://{}", names::preview(name)),
+        (_, 80) => format!("http://{name}"),
+        (_, port) => format!("http://{name}:{port}"),
+    };
+    let security = application(rendered)["securityContext"].clone();
+    let (requests, limits) = built_in_resources(run.revision.shape.environment);
+    let resources = json!({ "requests": requests, "limits": limits });
+    let mut containers = Vec::new();
+    if checked.conformance {
+        containers.push(json!({
+            "name": "conformance",
+            "image": sidecar_image(facts),
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["/visiobook", "conformance"],
+            "args": ["--url", url],
+            // Short enough to be told, where an operator of this release or a later one reads it.
+            "env": [{ "name": "CONFORMANCE_SUMMARY", "value": "/dev/termination-log" }],
+            "resources": resources,
+            "securityContext": security,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        }));
+    }
+    if let Some(job) = &checked.job {
+        let mut container = json!({
+            "name": "check",
+            "image": job.image.as_ref().unwrap_or(&run.revision.shape.image),
+            "imagePullPolicy": "IfNotPresent",
+            "env": variables(job, &url, run),
+            "resources": resources,
+            "securityContext": security,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [{ "name": "tmp", "mountPath": "/tmp" }],
+        });
+        for (field, said) in [("command", &job.command), ("args", &job.args)] {
+            if !said.is_empty() {
+                container[field] = json!(said);
+            }
+        }
+        containers.push(container);
+    }
+    let last = containers.pop();
+    let mut pod = json!({
+        "containers": last.into_iter().collect::<Vec<_>>(),
+        "volumes": [{ "name": "tmp", "emptyDir": {} }],
+    });
+    if !containers.is_empty() {
+        pod["initContainers"] = containers.into();
+    }
+    pod
+}
+
+fn variables(job: &CheckJob, url: &str, run: &Run) -> Vec<Value> {
+    let given = [
+        ("VISIOBOOK_CHECK_URL", url),
+        ("VISIOBOOK_CHECK_PHASE", run.phase.as_str()),
+        ("VISIOBOOK_CHECK_REVISION", run.revision.hash.as_str()),
+    ];
+    let plain = job.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let plain = given.into_iter().chain(plain).map(|(name, value)| json!({ "name": name, "value": value }));
+    let secret = |(name, key): (&String, &KeyRef)| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": key.name, "key": key.key } } });
+    plain.chain(job.secrets.iter().map(secret)).collect()
+}
+
+/// Label by which the policies of a service let its Jobs in.
+pub(super) fn caller(service: &str) -> Value {
+    json!({ "podSelector": { "matchLabels": { names::JOB_OF: service } } })
+}
