@@ -2,6 +2,7 @@
 
 mod environment;
 mod exposure;
+mod gate;
 mod governance;
 mod isolation;
 pub mod kinds;
@@ -23,6 +24,7 @@ pub use environment::{
     LogLevel, VisiobookEnvironment, VisiobookEnvironmentSpec,
 };
 pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls};
+pub use gate::{Gate, GateMode};
 pub use governance::{
     Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
     VisiobookEnvironmentStatus,

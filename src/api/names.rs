@@ -59,6 +59,15 @@ pub const SECRETS_DIGEST: &str = "platform.visiobook.com/secrets-digest";
 /// Annotation of a pod: changed at a rotation of its secrets, which replaces the pod.
 pub const SECRETS_ROTATION: &str = "platform.visiobook.com/secrets-rotation";
 
+/// Readiness gate of a pod, and the condition by which the operator opens it.
+pub const CONTRACT: &str = "platform.visiobook.com/contract";
+/// Label of a pod with that gate, by which such pods are watched.
+pub const GATE: &str = "platform.visiobook.com/gate";
+/// Field manager of that condition.
+pub const GATE_MANAGER: &str = "visiobook-operator/gate";
+/// Annotation of a ControllerRevision: a pod of it has passed the gate.
+pub const GATE_PASSED: &str = "platform.visiobook.com/gate-passed";
+
 /// Annotation of a Secret of ours: what it holds, but for the values.
 pub const CONTENT: &str = "platform.visiobook.com/content";
 

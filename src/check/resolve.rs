@@ -11,7 +11,7 @@ use super::{
 };
 use crate::api::quantity::canonical;
 use crate::api::{
-    Autoscaling, DisruptionBudget, EnvironmentType, Gpu, SidecarMode, VisiobookEnvironmentSpec,
+    Autoscaling, DisruptionBudget, EnvironmentType, GateMode, Gpu, SidecarMode, VisiobookEnvironmentSpec,
     VisiobookServiceSpec,
 };
 use crate::facts::EnvironmentFact;
@@ -115,6 +115,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         stack: spec.stack,
         profile: spec.profile,
         image: spec.image.clone().unwrap_or_default(),
+        domain_service: spec.domain_service,
         image_pull_policy: spec.image_pull_policy,
         image_pull_secrets,
         copied_pull_secrets: defaults.map(|d| sorted(&d.copied_pull_secrets)).unwrap_or_default(),
@@ -143,6 +144,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
             .collect(),
         config_map_key_refs: spec.config_map_key_refs.clone(),
         depends_on: spec.depends_on.clone(),
+        gated: spec.said_gated(),
         trusted_proxies: environment
             .said
             .sidecar
@@ -186,6 +188,7 @@ fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRul
         monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())
             .map(Box::new),
         release: release::release(spec, environment),
+        continuous_gate: spec.gate.as_ref().and_then(|gate| gate.mode) == Some(GateMode::Continuous),
         max_surge: passed_through(&rollout.max_surge),
         max_unavailable: passed_through(&rollout.max_unavailable),
     }

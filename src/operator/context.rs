@@ -1,5 +1,6 @@
 //! What all passes share.
 
+mod dependencies;
 mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -12,11 +13,13 @@ use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 
+pub(super) use dependencies::LOOK_AGAIN;
+
 use super::backoff::Backoff;
 use super::governance::Governance;
 use super::observing::Observing;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
-use crate::apply::{Cache, KeyRing, Secrets, Writer};
+use crate::apply::{Cache, GatedPods, KeyRing, Secrets, Writer};
 use crate::facts::{ContainerFact, Installation, MissingKinds};
 use crate::telemetry::Metrics;
 
@@ -45,6 +48,9 @@ pub(super) struct Context {
     pub(super) observing: Option<Observing>,
     /// What signs tokens of services.
     pub(super) ring: Arc<KeyRing>,
+    /// Pods with the readiness gate.
+    pub(super) gated_pods: GatedPods,
+    dependencies: dependencies::Dependencies,
     operator: Installation,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
@@ -80,6 +86,8 @@ impl Context {
             backoff: Backoff::default(),
             observing: None,
             ring,
+            gated_pods: GatedPods::default(),
+            dependencies: dependencies::Dependencies::default(),
             operator,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
@@ -208,6 +216,7 @@ impl Context {
         self.looked(&uid, None);
         self.note_replicas(&uid, None);
         self.governance.forget(&uid);
+        self.forget_needs(&(service.namespace().unwrap_or_default(), service.name_any()));
         self.trigger_governance(&service.namespace().unwrap_or_default());
         self.backoff.clear(&uid);
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());

@@ -20,6 +20,7 @@ pub(super) fn build(
     revision: &Wanted,
     rendered: &Stored,
     serving: Option<&Serving>,
+    facts: &Facts,
 ) -> Planned {
     let mut body = json!({
         "metadata": { "labels": { names::REVISION: revision.hash } },
@@ -28,6 +29,9 @@ pub(super) fn build(
     });
     if let Some(serving) = serving {
         body["metadata"]["annotations"] = json!({ names::SERVING: serving_text(serving) });
+    }
+    if facts.passed.contains(&revision.hash) {
+        body["metadata"]["annotations"][names::GATE_PASSED] = "true".into();
     }
     Planned::new(site, Kind::ControllerRevision, names::revision(&site.owner.name, &revision.hash), body)
 }

@@ -50,7 +50,7 @@ pub(super) fn build(
     let (copies, kept) = pull_secret::build(&site, &revision.shape, facts);
     second.before.extend(tokens.into_iter().chain(copies));
     second.kept = kept;
-    second.before.push(history::build(&site, revision, &rendered, serving));
+    second.before.push(history::build(&site, revision, &rendered, serving, facts));
     second.pods.push(service::preview(&site, revision, &rendered));
     second.pods.extend(serving.and_then(|serving| budget::build(&site, serving)));
     second.pods.push(deployment::build(&site, revision, &rendered, serving));
