@@ -3,6 +3,8 @@
 mod answers;
 mod crash;
 mod definitions;
+mod domain_services;
+mod gate;
 mod governance;
 mod growth;
 mod helm;
