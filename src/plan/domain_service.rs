@@ -6,7 +6,8 @@ use crate::check::Shape;
 use crate::contract::domain_services::find;
 use crate::facts::Facts;
 
-/// The shape of a revision that is rendered now. Its migration, too, would be of this image.
+/// The shape of a revision that is rendered now. The Job that brings its schema up belongs here too: the same image, with
+/// the arguments `service NAME migrate` and the secrets of the service.
 pub(super) fn complete(shape: &Shape, facts: &Facts) -> Shape {
     let mut shape = shape.clone();
     let Some(service) = shape.domain_service.and_then(|service| find(service.as_str())) else { return shape };
