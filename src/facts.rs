@@ -2,6 +2,7 @@
 
 mod container;
 mod content;
+mod gate;
 mod job;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use crate::api::{BreakGlass, PastJob, RolloutStatus, VisiobookEnvironmentSpec};
 
 pub use container::ContainerFact;
 pub use content::{Content, Signing, SigningKey, TokenContent};
+pub use gate::{GatedPod, ServiceName, Standing, Word};
 pub use job::{JobEnd, JobFact, SPARE_SECONDS, Spot, ending, trouble};
 
 /// What one pass saw of a service's surroundings.
@@ -69,6 +71,14 @@ pub struct Facts {
     pub contents: BTreeMap<String, Content>,
     /// What signs tokens of services; `None` where nobody does: then tokens stay as they are.
     pub signing: Option<Signing>,
+    /// Pods that carry the readiness gate, and are to stay.
+    pub gated_pods: Vec<GatedPod>,
+    /// How the services are that it depends on, where anything waits for them.
+    pub dependencies: BTreeMap<ServiceName, Standing>,
+    /// Services that wait for each other, from this one back to itself; empty where none do.
+    pub cycle: Vec<ServiceName>,
+    /// Revisions of which a pod has passed the gate.
+    pub passed: BTreeSet<String>,
     /// When the pass looked, in Unix seconds.
     pub now: i64,
 }

@@ -6,7 +6,7 @@
 //! | layer | rooms | may use | must not contain |
 //! |---|---|---|---|
 //! | words | contract, api, facts | each other, downwards | client, async, clock, environment |
-//! | thought | check, rollout, plan, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
+//! | thought | check, rollout, plan, gate, status | words; rollout uses check; plan uses check and rollout; status uses all | the same |
 //! | | manifest, convert | words, check; convert uses plan and manifest too | the same |
 //! | hands | apply, notify, telemetry, handover, doctor | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
@@ -24,6 +24,7 @@ pub mod contract;
 pub mod convert;
 pub mod doctor;
 pub mod facts;
+pub mod gate;
 pub mod handover;
 pub mod manifest;
 pub mod notify;

@@ -14,6 +14,7 @@ use crate::api::names::{self, Colour};
 use crate::api::{Child, ReleaseState, VisiobookServiceStatus};
 use crate::check::{self, Refusal, image};
 use crate::facts::{Applied, ContainerFact, DeploymentFact, EnvironmentFact, Facts, Failure};
+use crate::gate::Gating;
 use crate::plan::Plan;
 use crate::rollout::Decision;
 pub use environment::{Listed, Overview, Place, Violation, report_environment};
@@ -32,6 +33,8 @@ pub struct Pass<'a> {
     pub decision: &'a Decision,
     /// What was planned.
     pub plan: &'a Plan,
+    /// What pods at the gate are told.
+    pub gating: &'a Gating,
     /// What was written.
     pub applied: &'a Applied,
     /// What went wrong.
@@ -153,6 +156,8 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
         active_revision,
         active_colour: pass.serving.map(|_| before.unwrap_or(decision.colour)),
         version: active
+            // A domain service has one once it is stored.
+            .filter(|revision| !revision.shape.image.is_empty())
             .map(|revision| image::version(&revision.shape.image))
             .or_else(|| previous.version.clone().filter(|_| pass.serving.is_some())),
         replicas: pass.serving.map_or(0, |serving| serving.status_replicas),
@@ -177,6 +182,12 @@ fn pod_selector(name: &str, colour: Colour) -> String {
 pub fn refused(status: &VisiobookServiceStatus) -> Option<String> {
     let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted")?;
     (accepted.reason == "Refused").then(|| accepted.message.clone())
+}
+
+/// Whether the service says that it serves; `None` where it has said neither.
+pub fn is_ready(status: &VisiobookServiceStatus) -> Option<bool> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    ["True", "False"].contains(&ready.status.as_str()).then(|| ready.status == "True")
 }
 
 /// Refusals, as one sentence.

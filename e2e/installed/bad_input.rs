@@ -98,6 +98,7 @@ fn refused_by_the_api_server() -> Vec<(&'static str, Value, &'static [&'static s
             json!({ "dependsOn": [{ "name": "media" }, { "name": "media" }] }),
             &["spec.dependsOn[1]", "duplicate"],
         ),
+        ("users", json!({ "gate": { "mode": "Sometimes" } }), &["spec.gate.mode", "Unsupported value"]),
         ("users", json!({ "replicas": -1 }), &["spec.replicas", "greater than or equal to 0"]),
         (
             "users",

@@ -58,6 +58,7 @@ async fn a_service_in_mid_release_never_reads_as_current() {
             "Ready",
             "Accepted",
             "SecretsResolved",
+            "DependenciesReady",
             "Progressing",
             "Autoscaling",
             "Exposed",

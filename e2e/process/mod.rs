@@ -3,8 +3,10 @@
 mod answers;
 mod crash;
 mod definitions;
+mod domain_services;
 mod external_secrets;
 mod from_outside;
+mod gate;
 mod governance;
 mod growth;
 mod helm;

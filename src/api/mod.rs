@@ -3,6 +3,7 @@
 mod environment;
 mod exposure;
 mod freeze;
+mod gate;
 mod governance;
 mod isolation;
 mod jobs;
@@ -27,6 +28,7 @@ pub use environment::{
 };
 pub use exposure::{EnvironmentIngress, Gateway, Ingress, IngressTls, ServicePort, ServiceType};
 pub use freeze::{BreakGlass, Freeze, Weekly};
+pub use gate::{Gate, GateMode};
 pub use governance::{
     Access, AccountRef, PodSecurity, PodSecurityLevel, PodSecurityMode, Quota, Ranges,
     VisiobookEnvironmentStatus,

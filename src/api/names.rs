@@ -78,6 +78,15 @@ pub const SECRETS_ROTATION: &str = "platform.visiobook.com/secrets-rotation";
 /// Annotation of a Deployment: when that was. A status may be late or lost; this is one write with the mark.
 pub const SECRETS_ROTATED: &str = "platform.visiobook.com/secrets-rotated";
 
+/// Readiness gate of a pod, and the condition by which the operator opens it.
+pub const CONTRACT: &str = "platform.visiobook.com/contract";
+/// Label of a pod with that gate, by which such pods are watched.
+pub const GATE: &str = "platform.visiobook.com/gate";
+/// Field manager of that condition.
+pub const GATE_MANAGER: &str = "visiobook-operator/gate";
+/// Annotation of a ControllerRevision: a pod of it has passed the gate.
+pub const GATE_PASSED: &str = "platform.visiobook.com/gate-passed";
+
 /// Annotation of a Secret of ours: what it holds, but for the values.
 pub const CONTENT: &str = "platform.visiobook.com/content";
 

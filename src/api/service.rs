@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exposure::{Ingress, ServicePort};
+use super::gate::Gate;
 use super::isolation::NetworkPolicy;
 use super::jobs::{Checks, Migration};
 use super::monitoring::Monitoring;
@@ -82,6 +83,8 @@ use super::workload::{Pod, Probes};
 #[x_kube(
     validation = Rule::new("has(self.image) != has(self.domainService)")
         .message("set exactly one of spec.image (your own container) and spec.domainService (one that comes with the operator)"),
+    validation = Rule::new("!has(self.domainService) || !(has(self.stack) || has(self.command) || has(self.args) || has(self.port) || has(self.gpu))")
+        .message("stack, command, args, port and gpu come with the domain service: take them out"),
     validation = Rule::new("!has(self.env) || !has(self.config) || !self.env.exists(k, k in self.config)")
         .message("a variable is defined in both spec.env and spec.config: keep it in one of them"),
     validation = Rule::new("!has(self.env) || !has(self.secrets) || !self.env.exists(k, k in self.secrets)")
@@ -117,7 +120,9 @@ pub struct VisiobookServiceSpec {
     #[schemars(length(min = 1, max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// A domain service that comes with the operator, in place of an image. Not available in this release.
+    /// A domain service that comes with the operator, in place of an image: users. The others are not available in
+    /// this release. It runs the operator's image as it is at each of the service's releases, and brings its command,
+    /// port, routes and KPIs; spec.secrets has to name what it does not start without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_service: Option<DomainService>,
     /// When the kubelet pulls the image: IfNotPresent (default), Always or Never.
@@ -169,6 +174,9 @@ pub struct VisiobookServiceSpec {
     /// Services that this one calls: each becomes a variable `<NAME>_URL`, and is shown in /health.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
+    /// What pods wait for before they take requests, beyond their own probes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
     /// What the sidecar beside the application does for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<Sidecar>,

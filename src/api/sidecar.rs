@@ -282,8 +282,8 @@ pub struct Dependency {
 #[x_kube(validation = Rule::new("!has(self.rateLimit) || has(self.trustedProxies)")
     .message("sidecar.rateLimit counts by the client's address, which only sidecar.trustedProxies let through: set them too"))]
 pub struct EnvironmentSidecar {
-    /// Image of the sidecars, which a service gets with its next release. Default: the operator's own. A private
-    /// registry needs defaults.imagePullSecrets. No rule of spec.images applies to it.
+    /// Image of the sidecars and of domain services, which a service gets with its next release. Default: the
+    /// operator's own. A private registry needs defaults.imagePullSecrets. No rule of spec.images applies to it.
     #[schemars(length(min = 1, max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

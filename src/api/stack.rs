@@ -55,3 +55,20 @@ pub enum DomainService {
     /// The single entry point.
     ApiGateway,
 }
+
+impl DomainService {
+    /// The word in `spec.domainService`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DomainService::Users => "users",
+            DomainService::Projects => "projects",
+            DomainService::Storage => "storage",
+            DomainService::Database => "database",
+            DomainService::Config => "config",
+            DomainService::Notifications => "notifications",
+            DomainService::Analysis => "analysis",
+            DomainService::Media => "media",
+            DomainService::ApiGateway => "api-gateway",
+        }
+    }
+}

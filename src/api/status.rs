@@ -48,7 +48,7 @@ pub struct VisiobookServiceStatus {
     /// Objects made for this service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Child>,
-    /// Facts, each true on its own: Ready, Accepted, SecretsResolved, Progressing, Autoscaling, Exposed,
+    /// Facts, each true on its own: Ready, Accepted, SecretsResolved, DependenciesReady, Progressing, Autoscaling, Exposed,
     /// MonitoringReady, Paused, and Reconciling and Stalled for tools that read kstatus.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -68,6 +68,11 @@ pub(super) fn see(
         .filter(|live| live.kind == Kind::ControllerRevision)
         .filter_map(|live| revision(live, owner))
         .collect();
+    let passed = owned
+        .iter()
+        .filter(|live| live.kind == Kind::ControllerRevision)
+        .filter_map(|live| has_passed(live, owner))
+        .collect();
     let traffic = cache
         .get(Kind::Service, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(owner))
@@ -114,6 +119,10 @@ pub(super) fn see(
         pull_secrets: BTreeMap::new(),
         contents,
         signing: surroundings.signing,
+        gated_pods: Vec::new(),
+        dependencies: BTreeMap::new(),
+        cycle: Vec::new(),
+        passed,
         now: surroundings.now,
     }
 }
@@ -241,11 +250,22 @@ fn orders(service: &VisiobookService) -> Orders {
     }
 }
 
+/// The hash of a stored revision: from the name, which nobody can edit.
+fn hash(live: &Live, owner: &Owner) -> Option<String> {
+    Some(live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string())
+}
+
+/// The hash of a stored revision of which a pod has passed the gate.
+fn has_passed(live: &Live, owner: &Owner) -> Option<String> {
+    let value = live.json();
+    value.pointer("/metadata/annotations")?.get(names::GATE_PASSED)?;
+    hash(live, owner)
+}
+
 fn revision(live: &Live, owner: &Owner) -> Option<RevisionFact> {
     let value = live.json();
     Some(RevisionFact {
-        // From the name, which nobody can edit.
-        hash: live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string(),
+        hash: hash(live, owner)?,
         number: ["/data/number", "/revision"]
             .into_iter()
             .find_map(|path| value.pointer(path)?.as_i64())

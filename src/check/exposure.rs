@@ -132,7 +132,10 @@ pub(super) fn exposure(
     annotations.extend(said.annotations);
     Some(Exposure {
         hosts,
-        path: said.path.unwrap_or_else(|| path(name, spec.profile)),
+        path: said.path.unwrap_or_else(|| {
+            // Its routes are the same whatever the resource is called.
+            path(spec.domain_service.map_or(name, |service| service.as_str()), spec.profile)
+        }),
         tls_secret,
         callers: callers(
             of_environment.controller_namespace,

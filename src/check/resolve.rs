@@ -11,8 +11,8 @@ use super::{
 };
 use crate::api::quantity::canonical;
 use crate::api::{
-    Autoscaling, DisruptionBudget, EnvironmentType, Gpu, SidecarMode, VisiobookEnvironmentSpec,
-    VisiobookServiceSpec,
+    Autoscaling, DisruptionBudget, EnvironmentType, GateMode, Gpu, Migration, SidecarMode,
+    VisiobookEnvironmentSpec, VisiobookServiceSpec,
 };
 use crate::facts::EnvironmentFact;
 
@@ -115,6 +115,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         stack: spec.stack,
         profile: spec.profile,
         image: spec.image.clone().unwrap_or_default(),
+        domain_service: spec.domain_service,
         image_pull_policy: spec.image_pull_policy,
         image_pull_secrets,
         copied_pull_secrets: defaults.map(|d| sorted(&d.copied_pull_secrets)).unwrap_or_default(),
@@ -144,6 +145,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
             .collect(),
         config_map_key_refs: spec.config_map_key_refs.clone(),
         depends_on: spec.depends_on.clone(),
+        gated: spec.said_gated(),
         trusted_proxies: environment
             .said
             .sidecar
@@ -156,7 +158,8 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         service_account: account.and_then(|account| account.name.clone()),
         automount_token: account.and_then(|account| account.automount_token).unwrap_or(false),
         pod: passed_through(&spec.pod),
-        migration: spec.migration.clone(),
+        // Its command comes with the domain service, when it is rendered.
+        migration: spec.migration.clone().or(spec.domain_service.map(|_| Migration::default())),
     };
     Valid { shape, serving: serving(name, spec, environment) }
 }
@@ -188,6 +191,7 @@ fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRul
         monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())
             .map(Box::new),
         release: release::release(spec, environment),
+        continuous_gate: spec.gate.as_ref().and_then(|gate| gate.mode) == Some(GateMode::Continuous),
         max_surge: passed_through(&rollout.max_surge),
         max_unavailable: passed_through(&rollout.max_unavailable),
     }

@@ -1,5 +1,6 @@
 //! The rules, one function each, in the order in which their refusals are told.
 
+mod domain_service;
 mod exposure;
 mod jobs;
 mod monitoring;

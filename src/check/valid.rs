@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Exposure, External, Isolation, Monitoring};
 use crate::api::{
-    CheckJob, ConfigFiles, Dependency, EnvironmentType, Gpu, KeyRef, LogLevel, Migration, Profile,
-    PullPolicy, ServiceType, Sidecar, SidecarMode, Stack,
+    CheckJob, ConfigFiles, Dependency, DomainService, EnvironmentType, Gpu, KeyRef, LogLevel, Migration,
+    Profile, PullPolicy, ServiceType, Sidecar, SidecarMode, Stack,
 };
 
 /// A resource that may run.
@@ -34,8 +34,11 @@ pub struct Shape {
     /// Kind of service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
-    /// Image of the application.
+    /// Image of the application; empty for a domain service until it is rendered.
     pub image: String,
+    /// Domain service that comes with the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_service: Option<DomainService>,
     /// When it is pulled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
@@ -93,6 +96,9 @@ pub struct Shape {
     /// Services that it calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
+    /// Whether pods wait at the gate, as the resource says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gated: Option<bool>,
     /// The sidecar, as resource or environment say; never its image, which a revision is stored with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<Box<Sidecar>>,
@@ -117,6 +123,12 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Whether its pods wait at the gate. What nobody says is no part of the revision, so what ran before there was a
+    /// gate goes on without one until its next release.
+    pub fn is_gated(&self) -> bool {
+        self.gated.unwrap_or(!self.depends_on.is_empty() || self.domain_service.is_some())
+    }
+
     /// Whether there is a sidecar, and whether traffic passes through it.
     pub fn mode(&self) -> SidecarMode {
         self.sidecar.as_ref().and_then(|sidecar| sidecar.mode).unwrap_or_default()
@@ -171,6 +183,9 @@ pub struct Serving {
     /// How it is released from one colour to the other; left out where pods are replaced one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// Whether pods that have passed the gate are taken out again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continuous_gate: bool,
     /// Pods above the wanted number during an update.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub max_surge: Value,

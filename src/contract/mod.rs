@@ -2,6 +2,7 @@
 //!
 //! Numbers carry the requirement they come from (`docs/requirements.md`).
 
+pub mod domain_services;
 pub mod evidence;
 pub mod service_token;
 pub mod settings;
@@ -24,6 +25,10 @@ pub const CONFIG_PATH: &str = "/app/config";
 pub const CORRELATION_ID_HEADER: &str = "x-correlation-id";
 /// Where services find the gateway unless told otherwise (A14, X52).
 pub const API_GATEWAY_URL: &str = "http://api-gateway-service:8080";
+/// What a dependency on the gateway is called (D07), and its Service (X52).
+pub const API_GATEWAY: &str = "api-gateway";
+/// Name of the gateway's Service (X52).
+pub const API_GATEWAY_SERVICE: &str = "api-gateway-service";
 /// User and group that containers run as (A16, A17, X16).
 pub const UID: i64 = 1001;
 /// Seconds an application has to stop by itself (H03, X30).

@@ -23,7 +23,7 @@ use crate::api::{GROUP, crds};
 /// Verbs for what the operator writes.
 const WRITTEN: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 /// What the operator needs beside its children: verbs, group and resource.
-const NEEDS: [(&[&str], &str, &str); 14] = [
+const NEEDS: [(&[&str], &str, &str); 15] = [
     (&["get", "list", "watch"], GROUP, "visiobookservices"),
     (&["patch"], GROUP, "visiobookservices/status"),
     (&["update"], GROUP, "visiobookservices/scale"),
@@ -35,7 +35,8 @@ const NEEDS: [(&[&str], &str, &str); 14] = [
     (&WRITTEN, "", "limitranges"),
     (&WRITTEN, "rbac.authorization.k8s.io", "rolebindings"),
     (&["list", "watch"], "apiextensions.k8s.io", "customresourcedefinitions"),
-    (&["list"], "", "pods"),
+    (&["list", "watch"], "", "pods"),
+    (&["patch"], "", "pods/status"),
     (&["list"], "discovery.k8s.io", "endpointslices"),
     (&["create", "patch"], "events.k8s.io", "events"),
 ];

@@ -1,6 +1,7 @@
 //! Eject: the children of a service go on without us. First the operator's hands are off (`paused`), then the
 //! autoscaler scales the Deployment itself, then no child has an owner any more, and only then the resource goes.
-//! No step changes a pod template or a selector, so no pod is replaced and no request dropped.
+//! No step changes a selector, and none a pod template but of pods that wait for the operator before they take requests:
+//! those are replaced one by one by others that do not, while there still is an operator to let them in.
 
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::api::names::{self, Colour};
 
 /// Longest time that the operator may take to say that it writes no more.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time that pods may take to be replaced.
+const REPLACED: Duration = Duration::from_secs(600);
 /// A lease that was not renewed for so long is nobody's.
 const SILENCE: i64 = 60;
 
@@ -58,6 +61,12 @@ impl Ejection {
         let name = self.service.name_any();
         let mut steps =
             vec![format!("pause VisiobookService {name}: from here on the operator writes nothing")];
+        for (_, child) in self.gated() {
+            let child = child.name_any();
+            steps.push(format!(
+                "replace the pods of Deployment {child} one by one: they wait for the operator's word"
+            ));
+        }
         for (kind, child) in &self.children {
             let child = child.name_any();
             if *kind == Kind::HorizontalPodAutoscaler {
@@ -77,6 +86,16 @@ impl Ejection {
             ));
         }
         steps
+    }
+
+    /// Deployments whose pods wait for the operator before they take requests.
+    fn gated(&self) -> impl Iterator<Item = &(Kind, DynamicObject)> {
+        self.children.iter().filter(|(kind, child)| {
+            let gates = child.data.pointer("/spec/template/spec/readinessGates").and_then(Value::as_array);
+            *kind == Kind::Deployment
+                && gates
+                    .is_some_and(|gates| gates.iter().any(|gate| gate["conditionType"] == names::CONTRACT))
+        })
     }
 
     /// Take the steps.
@@ -102,6 +121,11 @@ impl Ejection {
         told(&format!("VisiobookService {name} is paused"));
 
         // What was seen before the pause may have changed since.
+        let fresh = Ejection::survey(client, &namespace, &name).await?;
+        for (kind, child) in fresh.gated() {
+            open(&of_kind(client, &namespace, *kind), child).await?;
+            told(&format!("the pods of Deployment {} wait for nobody any more", child.name_any()));
+        }
         let fresh = Ejection::survey(client, &namespace, &name).await?;
         for (kind, child) in fresh.children.iter().filter(|(kind, _)| *kind != Kind::ControllerRevision) {
             let change = release(*kind, child, &names::coloured(&name, fresh.serving));
@@ -137,8 +161,38 @@ impl Ejection {
     }
 }
 
-/// A child without its owner and without our marks. The template of its pods stays as it is, marks and all: a change
-/// would replace them.
+/// Replace the pods of a Deployment by such as do not wait for the operator, and wait until all are there.
+async fn open(api: &Api<DynamicObject>, deployment: &DynamicObject) -> Result<(), Error> {
+    let name = deployment.name_any();
+    let change = json!({ "spec": { "template": {
+        "metadata": { "labels": { names::GATE: null } },
+        "spec": { "readinessGates": null },
+    } } });
+    patch(api, deployment, change).await?;
+    let replaced = wait(REPLACED, || async {
+        let now = api.get(&name).await.map_err(tried(format!("read Deployment {name}")))?;
+        let count = |path: &str| now.data.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+        let wanted = count("/spec/replicas");
+        let observed = count("/status/observedGeneration") >= now.metadata.generation.unwrap_or(0);
+        let done = ["/status/updatedReplicas", "/status/replicas", "/status/availableReplicas"]
+            .iter()
+            .all(|path| count(path) == wanted);
+        Ok((observed && done).then_some(()))
+    });
+    if replaced.await?.is_none() {
+        return Err(Error::Late {
+            seconds: REPLACED.as_secs(),
+            what: format!("the pods of Deployment {name} are not all replaced by such as wait for nobody"),
+            way_out: format!(
+                "`kubectl rollout status deployment/{name}` tells how far it is. Run this again to go on, or set spec.paused to false to go back"
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// A child without its owner and without our marks. The template of its pods stays as it is from here on, marks and all: a
+/// change would replace them.
 fn release(kind: Kind, child: &DynamicObject, deployment: &str) -> Value {
     let owners: Vec<_> =
         child.owner_references().iter().filter(|owner| owner.kind != "VisiobookService").collect();

@@ -1,5 +1,6 @@
 //! What all passes share.
 
+mod dependencies;
 mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -12,12 +13,14 @@ use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 
+pub(super) use dependencies::LOOK_AGAIN;
+
 use super::backoff::Backoff;
 use super::governance::Governance;
 use super::notifier::Notifier;
 use super::observing::Observing;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
-use crate::apply::{Cache, KeyRing, Secrets, Writer};
+use crate::apply::{Cache, GatedPods, KeyRing, Secrets, Writer};
 use crate::facts::{ContainerFact, Installation, MissingKinds};
 use crate::telemetry::Metrics;
 
@@ -46,6 +49,9 @@ pub(super) struct Context {
     pub(super) observing: Option<Observing>,
     /// What signs tokens of services.
     pub(super) ring: Arc<KeyRing>,
+    /// Pods with the readiness gate.
+    pub(super) gated_pods: GatedPods,
+    dependencies: dependencies::Dependencies,
     operator: Installation,
     lanes: OnceLock<Vec<Lane>>,
     queued: Mutex<HashSet<ObjectRef<Guarded>>>,
@@ -83,6 +89,8 @@ impl Context {
             observing: None,
             ring,
             notifier: Notifier::new(&operator.namespace),
+            gated_pods: GatedPods::default(),
+            dependencies: dependencies::Dependencies::default(),
             operator,
             lanes: OnceLock::new(),
             queued: Mutex::default(),
@@ -211,6 +219,7 @@ impl Context {
         self.looked(&uid, None);
         self.note_replicas(&uid, None);
         self.governance.forget(&uid);
+        self.forget_needs(&(service.namespace().unwrap_or_default(), service.name_any()));
         self.trigger_governance(&service.namespace().unwrap_or_default());
         self.backoff.clear(&uid);
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod context;
+mod gates;
 mod governance;
 mod image;
 mod key_ring;

@@ -9,12 +9,12 @@ use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use super::context::{Context, Guarded};
-use super::{notifier, unready};
+use super::context::{Context, Guarded, LOOK_AGAIN};
+use super::{gates, notifier, unready};
 use crate::api::names;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
 use crate::apply::{self, Error};
-use crate::facts::{Applied, Failure};
+use crate::facts::{Applied, Facts, Failure, Standing};
 use crate::plan::{self, Owner};
 use crate::status::{self, Pass, Report};
 use crate::telemetry::{Outcome, Service as Place};
@@ -31,7 +31,7 @@ const TAKEN: Duration = Duration::from_secs(30);
 /// Most times that a pass looks closer before it decides.
 const LOOKS: usize = 3;
 /// Longest note of an event.
-const NOTE: usize = 1000;
+pub(super) const NOTE: usize = 1000;
 
 /// A pass that did not reach its end.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,11 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         return Ok(Done { outcome: Outcome::Success, reason: "Deleting", retry: false, again: IDLE });
     }
     let previous = service.status.clone().unwrap_or_default();
+    let owner = Owner {
+        name: service.name_any(),
+        namespace: service.namespace().unwrap_or_default(),
+        uid: service.uid().unwrap_or_default(),
+    };
     if service.spec.paused && context.observing.is_some() {
         return Ok(Done { outcome: Outcome::Paused, reason: "Paused", retry: false, again: IDLE });
     }
@@ -102,13 +107,9 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         let report =
             status::report_paused(service.meta().generation.unwrap_or(0), &previous, Timestamp::now());
         tell(service, context, &previous, report).await?;
-        return Ok(Done { outcome: Outcome::Paused, reason: "Paused", retry: false, again: IDLE });
+        let again = let_in(service, context, &owner).await?;
+        return Ok(Done { outcome: Outcome::Paused, reason: "Paused", retry: false, again });
     }
-    let owner = Owner {
-        name: service.name_any(),
-        namespace: service.namespace().unwrap_or_default(),
-        uid: service.uid().unwrap_or_default(),
-    };
 
     let Some(surroundings) = context.surroundings(service) else {
         return Err(Unfinished {
@@ -130,6 +131,8 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         facts.looked.extend(apply::look(&context.writer, &owner, &decision.spots).await); // reads
         decision = rollout::step(&verdict, &facts); // pure
     }
+    let gating = gates::judge(context, &owner, service, &decision, &mut facts).await?; // reads, where something is missing
+    facts.passed.clone_from(&gating.passed);
     let replicas = rollout::size(service.spec.replicas, previous.last_replicas, &decision, &facts); // pure
     let plan = plan::build(&owner, &decision, replicas, &facts); // pure
     if let Some(observing) = &context.observing {
@@ -164,16 +167,22 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         return Err(Error::NotLeader.into());
     }
 
-    let failure = result.err().map(|error| failure(&error));
+    let told = gates::tell(context, service, &owner, &gating).await; // writes
+    let failure = result.and(told).err().map(|error| failure(&error));
     let deployments = apply::deployments(&context.cache, &owner); // reads the cache again: what was just written counts
     let serving = deployments.get(&decision.colour);
-    let looked = unready::look(context, &owner, decision.colour, serving, &previous).await; // reads, now and then
+    let looked = match serving.and_then(|serving| gating.waiting.get(&serving.revision)) {
+        // It is known why.
+        Some(_) => unready::Looked { containers: Vec::new(), again: None },
+        None => unready::look(context, &owner, decision.colour, serving, &previous).await, // reads, now and then
+    };
     let pass = Pass {
         name: &owner.name,
         generation: written.meta().generation.unwrap_or(0),
         facts: &facts,
         decision: &decision,
         plan: &plan,
+        gating: &gating,
         applied: &applied,
         failure: failure.as_ref(),
         serving,
@@ -186,9 +195,9 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     note(context, &owner, &decision, &applied, failure.as_ref());
     context.note_verdict(service, verdict.as_ref().err().map(|refusals| status::tell(refusals)));
     let again = tell(&written, context, &previous, report).await?; // writes
-    let due =
-        plan.wake_at.map(|at| Duration::from_secs((at - Timestamp::now().as_second()).max(1).unsigned_abs()));
-    let again = [due, looked.again].into_iter().flatten().fold(again, Duration::min);
+    let due = [plan.wake_at, gating.wake_at].into_iter().flatten().min().map(until);
+    let missing = is_missing(&facts).then_some(LOOK_AGAIN);
+    let again = [due, looked.again, missing].into_iter().flatten().fold(again, Duration::min);
     let outcome = match (&failure, &verdict) {
         (Some(_), _) => Outcome::Error,
         (None, Err(_)) => Outcome::Refused,
@@ -196,6 +205,33 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     };
     let reason = failure.as_ref().map_or(decision.reason.as_str(), |failure| failure.reason);
     Ok(Done { outcome, reason, retry: failure.is_some(), again })
+}
+
+fn until(at: i64) -> Duration {
+    Duration::from_secs((at - Timestamp::now().as_second()).max(1).unsigned_abs())
+}
+
+/// Whether something it depends on is nowhere: whoever makes a Service of another's is told by no watch of ours.
+fn is_missing(facts: &Facts) -> bool {
+    facts.dependencies.values().any(|standing| *standing == Standing::Missing)
+}
+
+/// Let pods of a paused service in: what Kubernetes replaces meanwhile must not wait for somebody to end the pause.
+async fn let_in(
+    service: &Arc<VisiobookService>,
+    context: &Arc<Context>,
+    owner: &Owner,
+) -> Result<Duration, Unfinished> {
+    if context.gated_pods.of(owner).is_empty() {
+        return Ok(IDLE);
+    }
+    let Some(surroundings) = context.surroundings(service) else { return Ok(LOOK_AGAIN) };
+    let mut facts = apply::observe(&context.cache, &context.secrets, owner, service, surroundings).await?;
+    let decision = rollout::step(&check::validate(service, &facts.environment), &facts);
+    let gating = gates::judge(context, owner, service, &decision, &mut facts).await?;
+    gates::tell(context, service, owner, &gating).await?;
+    let missing = is_missing(&facts).then_some(LOOK_AGAIN);
+    Ok([gating.wake_at.map(until), missing].into_iter().flatten().fold(IDLE, Duration::min))
 }
 
 /// One line for what was decided and done, and none where nothing was.
@@ -247,6 +283,9 @@ async fn tell(
         }
         let published = apply::publish(&context.writer, service, &report.status).await?;
         context.wrote(published);
+        if status::is_ready(&report.status) != status::is_ready(previous) {
+            context.trigger_dependants(&(namespace.clone(), name.clone()));
+        }
     }
     context.nothing_held_back(&uid);
     let conditions = report.status.conditions.iter().map(|condition| {

@@ -21,7 +21,7 @@ use super::{kinds, replicas};
 use crate::api::VisiobookEnvironment;
 use crate::api::kinds::Kind;
 use crate::api::names;
-use crate::apply::{Live, SecretIndex, Seen, resource};
+use crate::apply::{Live, SecretIndex, Seen, resource, watched_pods};
 use crate::check;
 
 /// Objects that one list request may answer with: bounds the memory of a re-list.
@@ -80,6 +80,10 @@ pub(super) fn start(
         let (client, context, index) = (client.clone(), context.clone(), index.clone());
         run(Box::new(move |synced| Box::pin(secrets(client, scope, context, index, synced))));
     }
+    for scope in scopes(config) {
+        let (client, context) = (client.clone(), context.clone());
+        run(Box::new(move |synced| Box::pin(gated_pods(client, scope, context, synced))));
+    }
     for kind in Kind::OPTIONAL {
         let (client, context, scopes) = (client.clone(), context.clone(), scopes(config));
         run(Box::new(move |known| Box::pin(kinds::follow(client, kind, scopes, context, known))));
@@ -99,13 +103,21 @@ pub(super) fn services(
 ) -> (impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static, Store<Guarded>) {
     let (store, writer) = reflector::store();
     let (noting, reading, filtering) = (context.clone(), context.clone(), context.clone());
+    let (within, mut listed) = (scope.clone(), BTreeSet::new());
     let stream = events::<Guarded>(api(client, scope), "")
-        .inspect_ok(move |event| {
-            if let watcher::Event::Delete(gone) = event
-                && let Ok(service) = &gone.0
-            {
-                noting.forget(service);
+        .inspect_ok(move |event| match event {
+            watcher::Event::Delete(gone) => {
+                if let Ok(service) = &gone.0 {
+                    noting.forget(service);
+                }
             }
+            watcher::Event::Apply(seen) => noting.see_needs(seen),
+            watcher::Event::Init => listed.clear(),
+            watcher::Event::InitApply(seen) => {
+                listed.insert((seen.namespace().unwrap_or_default(), seen.name_any()));
+                noting.see_needs(seen);
+            }
+            watcher::Event::InitDone => noting.keep_needs(&within, &listed),
         })
         .modify(move |service| {
             let uid = service.uid().unwrap_or_default();
@@ -218,6 +230,26 @@ pub(super) async fn children(
             synced.send_replace(true);
         }
         watcher::Event::Delete(object) => tell(context.cache.forget(&Live::keep(kind, object), true)),
+    })
+    .await;
+}
+
+/// Watch the pods with the readiness gate, and no others.
+async fn gated_pods(client: Client, scope: Scope, context: Arc<Context>, synced: watch::Sender<bool>) {
+    let api = watched_pods(client, scope.as_deref());
+    let pods = &context.gated_pods;
+    each(events(api, names::GATE), "Pod", |event| match event {
+        watcher::Event::Init => pods.begin_list(&scope),
+        watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => {
+            if let Some((namespace, service)) = pods.see(&pod) {
+                context.trigger(&namespace, &service);
+            }
+        }
+        watcher::Event::InitDone => {
+            pods.end_list(&scope);
+            synced.send_replace(true);
+        }
+        watcher::Event::Delete(pod) => pods.forget(&pod),
     })
     .await;
 }

@@ -20,6 +20,7 @@ pub(super) fn build(
     revision: &Wanted,
     rendered: &Stored,
     serving: Option<&Serving>,
+    facts: &Facts,
 ) -> Planned {
     let mut body = json!({
         "metadata": { "labels": { names::REVISION: revision.hash } },
@@ -35,6 +36,9 @@ pub(super) fn build(
         .collect();
     if !annotations.is_empty() {
         body["metadata"]["annotations"] = annotations.into();
+    }
+    if facts.passed.contains(&revision.hash) {
+        body["metadata"]["annotations"][names::GATE_PASSED] = "true".into();
     }
     Planned::new(site, Kind::ControllerRevision, names::revision(&site.owner.name, &revision.hash), body)
 }

@@ -8,6 +8,7 @@ mod autoscaler;
 mod budget;
 mod config;
 mod deployment;
+mod domain_service;
 mod environment;
 mod external;
 mod history;
@@ -104,7 +105,7 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         plan.objects.extend(tokens.into_iter().chain(copies));
         plan.wake_at = wake_at;
         pulled = kept;
-        plan.objects.push(history::build(&site, revision, &rendered, serving));
+        plan.objects.push(history::build(&site, revision, &rendered, serving, facts));
         let other = other::build(owner, decision, replicas, facts, serving);
         pulled.extend(other.kept);
         add(&mut plan.objects, other.before);
@@ -161,7 +162,7 @@ fn prepare(plan: &mut Plan, site: &Site<'_>, serving: Option<&Serving>, facts: &
     }
     for (ended, serving) in &jobs.ended {
         let rendered = render(site.owner, ended, facts);
-        add(&mut plan.objects, vec![history::build(site, ended, &rendered, serving.as_ref())]);
+        add(&mut plan.objects, vec![history::build(site, ended, &rendered, serving.as_ref(), facts)]);
     }
     plan.keep.extend(jobs.kept.iter().map(|name| (Kind::Job, name.clone())));
 }
@@ -207,10 +208,10 @@ fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
 /// A revision's template and config: as stored, or rendered now, for the first and only time.
 fn render(owner: &Owner, revision: &Wanted, facts: &Facts) -> Stored {
     revision.stored.clone().unwrap_or_else(|| {
-        let shape: &Shape = &revision.shape;
-        let config = config::content(shape);
-        let template = template::render(owner, shape, &config, facts);
-        Stored::new(shape.clone(), template, config, revision.number)
+        let shape: Shape = domain_service::complete(&revision.shape, facts);
+        let config = config::content(&shape);
+        let template = template::render(owner, &shape, &revision.hash, &config, facts);
+        Stored::new(shape, template, config, revision.number)
     })
 }
 

@@ -66,7 +66,7 @@ pub(super) fn before(
     let (tokens, _) = service_token::build(site, &revision.shape, &rendered.template, facts);
     let (copies, kept) = pull_secret::build(site, &revision.shape, facts);
     objects.extend(tokens.into_iter().chain(copies));
-    objects.push(history::build(site, revision, &rendered, serving));
+    objects.push(history::build(site, revision, &rendered, serving, facts));
     (objects, kept)
 }
 

@@ -12,7 +12,7 @@ use crate::facts::Facts;
 /// Resource that GPUs are offered as, unless the service names another (B07).
 const GPU: &str = "nvidia.com/gpu";
 
-pub(super) fn render(owner: &Owner, shape: &Shape, config: &Value, facts: &Facts) -> Value {
+pub(super) fn render(owner: &Owner, shape: &Shape, revision: &str, config: &Value, facts: &Facts) -> Value {
     let service = owner.name.as_str();
     let config_name = config::name(service, config);
     let pod = &shape.pod;
@@ -34,6 +34,9 @@ pub(super) fn render(owner: &Owner, shape: &Shape, config: &Value, facts: &Facts
         "containers": [container(shape, &environment)],
         "volumes": volumes(service, shape, &config_name),
     });
+    if shape.is_gated() {
+        spec["readinessGates"] = json!([{ "conditionType": names::CONTRACT }]);
+    }
     if shape.mode() != SidecarMode::Off {
         spec["initContainers"] = json!([sidecar::container(owner, shape, facts, &environment)]);
     }
@@ -73,10 +76,10 @@ pub(super) fn render(owner: &Owner, shape: &Shape, config: &Value, facts: &Facts
     if !nodes.is_empty() {
         spec["nodeSelector"] = Value::Object(nodes);
     }
-    json!({ "metadata": metadata(service, shape), "spec": spec })
+    json!({ "metadata": metadata(service, shape, revision), "spec": spec })
 }
 
-fn metadata(service: &str, shape: &Shape) -> Value {
+fn metadata(service: &str, shape: &Shape, revision: &str) -> Value {
     let mut metadata = json!({
         "labels": {},
         "annotations": {
@@ -94,10 +97,13 @@ fn metadata(service: &str, shape: &Shape) -> Value {
         names::APP: service,
         names::NAME: service,
         names::MANAGED_BY: names::MANAGED_BY_VALUE,
-        names::REVISION: shape.revision(),
+        names::REVISION: revision,
     });
     merge(&mut metadata["labels"], ours);
     merge(&mut metadata["labels"], isolation::labels(shape).into());
+    if shape.is_gated() {
+        metadata["labels"][names::GATE] = "contract".into();
+    }
     metadata
 }
 

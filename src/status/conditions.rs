@@ -6,7 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{Pass, cut, pods, tell};
 use crate::api::kinds::Kind;
 use crate::api::{Outcome, ReleaseState};
-use crate::facts::Missing;
+use crate::facts::{DeploymentFact, Missing};
+use crate::gate::Waiting;
 use crate::rollout::Reason;
 
 /// A condition before it has a time.
@@ -50,6 +51,7 @@ pub(super) fn kept(pass: &Pass<'_>, now: Timestamp) -> Vec<Condition> {
         ready,
         accepted(pass),
         secrets(pass),
+        dependencies(pass),
         progressing,
         autoscaling(pass),
         feature(pass, "Exposed", &[Kind::Ingress, Kind::HTTPRoute]),
@@ -89,10 +91,11 @@ pub(super) fn paused(generation: i64, previous: &[Condition], now: Timestamp) ->
 }
 
 /// Conditions, in the order in which they are always told.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 11] = [
     "Ready",
     "Accepted",
     "SecretsResolved",
+    "DependenciesReady",
     "Progressing",
     "Autoscaling",
     "Exposed",
@@ -169,6 +172,10 @@ fn ready(pass: &Pass<'_>) -> Said {
     if was_ready && available > 0 {
         return say("Ready", "True", "Degraded", format!("{available} of {wanted} pods are ready"));
     }
+    if let Some(waiting) = pass.gating.waiting.get(&serving.revision) {
+        let message = format!("{available} of {wanted} pods are ready; {}", waiting.message);
+        return say("Ready", "False", waiting.reason, message);
+    }
     let hint = match pods::trouble(pass.unready).or_else(|| serving.problem.clone()) {
         Some(trouble) => trouble,
         None => format!("kubectl describe pods -l app={} says why", pass.name),
@@ -200,6 +207,20 @@ fn secrets(pass: &Pass<'_>) -> Said {
         }
         _ if pass.facts.secrets.is_empty() => say("SecretsResolved", "True", "NoneNeeded", ""),
         _ => say("SecretsResolved", "True", "Resolved", "every key is there"),
+    }
+}
+
+fn dependencies(pass: &Pass<'_>) -> Said {
+    let (gating, type_) = (pass.gating, "DependenciesReady");
+    let lacking = gating.lacking.join("; ");
+    match (&gating.cycle, gating.lacking.is_empty()) {
+        _ if gating.ignored => {
+            say(type_, "Unknown", "NotGated", "no pod waits for what the service depends on")
+        }
+        (Some(cycle), _) => say(type_, "False", "DependencyCycle", [lacking, cycle.clone()].join("; ")),
+        (None, false) => say(type_, "False", "NotReady", format!("waiting for {lacking}")),
+        (None, true) if pass.facts.dependencies.is_empty() => say(type_, "True", "NoneNeeded", ""),
+        (None, true) => say(type_, "True", "Ready", "everything that the service depends on is ready"),
     }
 }
 
@@ -274,7 +295,8 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
             _,
         ) => None,
         (_, None) => Some(("Creating", pass.decision.message.clone())),
-        (_, Some(serving)) => (!serving.is_settled()).then(|| {
+        (_, Some(serving)) if serving.is_settled() => None,
+        (_, Some(serving)) => Some(waits(pass, serving).unwrap_or_else(|| {
             (
                 "RollingOut",
                 format!(
@@ -284,8 +306,13 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
                     serving.revision
                 ),
             )
-        }),
+        })),
     }
+}
+
+/// What pods of the revision that is to serve wait for at the gate.
+fn waits(pass: &Pass<'_>, serving: &DeploymentFact) -> Option<(&'static str, String)> {
+    pass.gating.waiting.get(&serving.revision).map(|waiting| (waiting.reason, waiting.message.clone()))
 }
 
 /// What only a person can get going again.
@@ -300,6 +327,11 @@ fn stalled(pass: &Pass<'_>) -> Option<(&'static str, String)> {
         }
         (Reason::Stable, _) if failed(pass).is_some() => {
             failed(pass).map(|outcome| (outcome.as_str(), pass.decision.message.clone()))
+        }
+        // Who waits for others goes on once they are there, but for who waits for itself.
+        (_, Some(serving)) if pass.gating.waiting.contains_key(&serving.revision) => {
+            let stuck = pass.gating.waiting.get(&serving.revision).is_some_and(Waiting::is_for_ever);
+            waits(pass, serving).filter(|_| stuck)
         }
         (_, Some(serving)) if serving.deadline_exceeded && serving.observed => {
             Some(("DeadlineExceeded", serving.problem.clone().unwrap_or_default()))

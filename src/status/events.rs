@@ -28,12 +28,18 @@ pub(super) fn events(pass: &Pass<'_>, status: &VisiobookServiceStatus) -> Vec<Ev
     if let Some(note) = turned("SecretsResolved", "False") {
         tell(true, "SecretsMissing", note);
     }
+    if let Some(note) = turned("DependenciesReady", "False") {
+        tell(true, "DependenciesNotReady", note);
+    }
     let wrote_pods = |objects: &[(Kind, String)]| objects.iter().any(|(kind, _)| *kind == Kind::Deployment);
     if pass.decision.reason == Reason::NewRevision
         && (wrote_pods(&pass.applied.created) || wrote_pods(&pass.applied.updated))
     {
-        let image = pass.decision.revision.as_ref().map_or("", |revision| revision.shape.image.as_str());
-        tell(false, "RevisionStarted", format!("{}, image {image}", pass.decision.message));
+        let what = pass.decision.revision.as_ref().map(|revision| match revision.shape.domain_service {
+            Some(service) => format!(", domain service {}", service.as_str()),
+            None => format!(", image {}", revision.shape.image),
+        });
+        tell(false, "RevisionStarted", format!("{}{}", pass.decision.message, what.unwrap_or_default()));
     }
     if let Some(release) = &status.rollout
         && pass

@@ -225,7 +225,7 @@ mod tests {
         metrics.show_service("shop", "cart", [("Ready", Some(true))]);
         let soaking = release("Soaking", json!([]));
         metrics.show_release(&CART, &soaking, &News::default());
-        assert_eq!(lines(&metrics, "visiobook_releases_total").len(), 5);
+        assert_eq!(lines(&metrics, "visiobook_releases_total").len(), Outcome::ALL.len());
         let zero = r#"visiobook_release_restore_seconds_count{environment="production",namespace="shop"} 0"#;
         assert_eq!(lines(&metrics, "visiobook_release_restore_seconds_count"), [zero]);
         let back = json!([{ "attempt": "aaaaaaaaaa-1", "outcome": "RolledBack", "started": "2026-11-21T10:00:00Z",

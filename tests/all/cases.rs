@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use visiobook::api::{VisiobookEnvironment, VisiobookService};
+use visiobook::api::{PastJob, Phase, VisiobookEnvironment, VisiobookService};
 use visiobook::check::{self, Refusal, Valid};
 use visiobook::facts::{EnvironmentFact, Facts, SecretFact, Signing};
 use visiobook::plan::{self, Owner, Plan};
@@ -45,7 +45,7 @@ impl Case {
         check::validate(&self.service, &self.environment)
     }
 
-    /// What a first pass sees: every secret there, nothing made yet.
+    /// What a first pass sees: every secret there, a domain service migrated, nothing else made yet.
     pub fn facts(&self) -> Facts {
         let secrets: BTreeMap<_, _> = check::asked(&self.name(), &self.service.spec)
             .into_iter()
@@ -64,7 +64,20 @@ impl Case {
         };
         let present = || SecretFact::Present { digest: "key:digest".into(), length: 32 };
         let sealed_secrets = secrets.keys().map(|(name, _)| name.clone()).collect();
+        let migrated =
+            self.verdict().ok().filter(|valid| valid.shape.domain_service.is_some()).map(|valid| {
+                let attempt = format!("{}-1", valid.shape.revision());
+                let past = PastJob {
+                    phase: Phase::Migration,
+                    attempt,
+                    succeeded: true,
+                    message: String::new(),
+                    ended: None,
+                };
+                (valid.shape.revision(), past)
+            });
         Facts {
+            migrations: migrated.into_iter().collect(),
             environment: self.environment.clone(),
             pull_secrets: copied.into_iter().flatten().map(|name| (name, present())).collect(),
             cluster_domain: "cluster.local".into(),

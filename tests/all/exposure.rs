@@ -214,6 +214,7 @@ fn a_kind_that_the_cluster_lacks_is_left_out_and_told_and_all_else_is_planned() 
             facts,
             decision: &decision,
             plan,
+            gating: &Default::default(),
             applied: &Applied::default(),
             failure: None,
             serving: None,

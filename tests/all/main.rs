@@ -7,6 +7,7 @@ mod chart;
 mod command_line;
 mod conformance;
 mod defaults;
+mod domain_services;
 mod environment;
 mod exposure;
 mod footprint;

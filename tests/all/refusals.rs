@@ -21,10 +21,16 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (json!({}), "development", "image-or-domain-service", "spec"),
         (with(json!({ "domainService": "users" })), "development", "image-or-domain-service", "spec"),
         (
-            json!({ "domainService": "users" }),
+            json!({ "domainService": "projects" }),
             "development",
             "domain-service-available",
             "spec.domainService",
+        ),
+        (
+            json!({ "domainService": "users" }),
+            "development",
+            "domain-service-secret",
+            "spec.secrets.DATABASE_URL",
         ),
         (json!({ "image": "not an image" }), "development", "image-reference", "spec.image"),
         (json!({ "image": "ghcr.io/visiobook/users:latest" }), "production", "image-tag", "spec.image"),

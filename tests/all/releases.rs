@@ -396,6 +396,7 @@ fn a_service_that_waits_for_a_freeze_is_reconciling_and_not_progressing() {
             serving: facts.deployments.get(&Colour::Blue),
             replicas: 3,
             lacks: &[],
+            gating: &Default::default(),
             unready: &[],
             previous: &Default::default(),
         },

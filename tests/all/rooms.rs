@@ -12,10 +12,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("check", &["contract", "api", "facts"]),
     ("rollout", &["contract", "api", "facts", "check"]),
     ("plan", &["contract", "api", "facts", "check", "rollout"]),
-    ("status", &["contract", "api", "facts", "check", "rollout", "plan"]),
+    ("gate", &["contract", "api", "facts"]),
+    ("status", &["contract", "api", "facts", "check", "rollout", "plan", "gate"]),
     ("manifest", &["contract", "api", "facts", "check"]),
     ("convert", &["contract", "api", "facts", "check", "rollout", "plan", "manifest"]),
-    ("apply", &["contract", "api", "facts", "check", "rollout", "plan", "status"]),
+    ("apply", &["contract", "api", "facts", "check", "rollout", "plan", "gate", "status"]),
     ("handover", &["contract", "api", "apply"]),
     ("doctor", &["contract", "api", "apply"]),
     ("notify", &["api", "status"]),
@@ -25,7 +26,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("conformance", &["contract"]),
     (
         "operator",
-        &["contract", "api", "facts", "check", "rollout", "plan", "status", "apply", "notify", "telemetry"],
+        &[
+            "contract",
+            "api",
+            "facts",
+            "check",
+            "rollout",
+            "plan",
+            "gate",
+            "status",
+            "apply",
+            "notify",
+            "telemetry",
+        ],
     ),
     (
         "cli",
@@ -36,6 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "check",
             "rollout",
             "plan",
+            "gate",
             "status",
             "manifest",
             "convert",
@@ -52,8 +66,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Words and thought: no client, no async, no clock, no environment.
-const PURE: [&str; 9] =
-    ["contract", "api", "facts", "check", "rollout", "plan", "status", "manifest", "convert"];
+const PURE: [&str; 10] =
+    ["contract", "api", "facts", "check", "rollout", "plan", "gate", "status", "manifest", "convert"];
 
 /// What `api` takes from kube: derives and plain types, nothing that speaks.
 const KUBE_WORDS: [&str; 4] = ["core", "CustomResource", "CustomResourceExt", "KubeSchema"];

@@ -84,6 +84,7 @@ fn specs() -> impl Strategy<Value = Value> {
         ),
         ("configFiles", 0.3, config_files()),
         ("dependsOn", 0.3, dependencies()),
+        ("gate", 0.2, object(vec![("mode", 0.8, one_of(&["Latched", "Continuous", "Off"]))])),
         ("sidecar", 0.6, sidecar()),
         ("probes", 0.4, probes()),
         ("autoscaling", 0.4, autoscaling()),

@@ -139,6 +139,41 @@ async fn the_documents_name_every_route_and_need_nothing_from_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_its_sidecar_is_told_of_routes_is_what_the_document_says() {
+    let platform = Platform::new();
+    let service = platform.start().await;
+    let told = visiobook::contract::domain_services::find("users").unwrap();
+    let document = service.get("/api/openapi.json").send().await.expect(200);
+    let paths = document["paths"].as_object().unwrap();
+    let mut public = Vec::new();
+    for (path, operations) in paths {
+        assert!(told.routes.contains(&path.as_str()), "{path} would have no label of its own in metrics");
+        for (method, operation) in operations.as_object().unwrap() {
+            if operation["security"].as_array().is_none_or(Vec::is_empty) {
+                public.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    for route in &public {
+        assert!(
+            told.public_routes.contains(&route.as_str()),
+            "{route} needs no token, and the sidecar asks for one"
+        );
+    }
+    // What is not in the document is the document itself, and its page.
+    for route in told.public_routes {
+        let (method, path) = route.split_once(' ').unwrap();
+        let is_document = path == "/api/openapi.json" || path.starts_with("/api/docs");
+        assert!(public.iter().any(|known| known == route) || is_document, "{route} is public by mistake");
+        if method == "GET" {
+            service.get(path).send().await.expect(200);
+        }
+    }
+    let known = |route: &&str| !paths.contains_key(*route) && route.starts_with("/api/v1/");
+    assert_eq!(told.routes.iter().filter(|route| known(route)).count(), 0, "a route that there is not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_redis_there_is_no_cache_and_everything_works() {
     let platform = Platform::bare(None);
     platform.migrate();

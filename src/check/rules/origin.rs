@@ -25,11 +25,7 @@ pub(super) fn name(it: &Subject<'_>, broken: &mut Broken) {
 pub(super) fn image_or_domain_service(it: &Subject<'_>, broken: &mut Broken) {
     match (&it.spec.image, it.spec.domain_service) {
         (Some(_), None) => {}
-        (None, Some(_)) => broken.tell(
-            "domain-service-available",
-            "spec.domainService",
-            "domain services do not come with this release yet: set spec.image",
-        ),
+        (None, Some(asked)) => super::domain_service::domain_service(it, asked, broken),
         _ => broken.tell(
             "image-or-domain-service",
             "spec",

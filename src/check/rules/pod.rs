@@ -55,7 +55,7 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
     }
     let Some(pod) = &it.spec.pod else { return };
     for label in pod.labels.keys() {
-        if [names::APP, names::NAME, names::VERSION, names::MANAGED_BY, names::REVISION]
+        if [names::APP, names::NAME, names::VERSION, names::MANAGED_BY, names::REVISION, names::GATE]
             .contains(&label.as_str())
             || label.split_once('/').is_some_and(|(prefix, _)| prefix == names::DEPENDS_ON)
         {

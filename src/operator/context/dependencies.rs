@@ -1,0 +1,124 @@
+//! Services that others depend on: how they are, and who is to look when that changes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+
+use super::{Context, Guarded, lock};
+use crate::api::VisiobookService;
+use crate::apply::{self, Error};
+use crate::facts::{ServiceName, Standing};
+use crate::gate::{self, Graph};
+
+/// For so long it is believed that nothing has a name: no watch tells when a Service of somebody else's appears.
+pub(in crate::operator) const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Who depends on whom.
+#[derive(Default)]
+pub(super) struct Dependencies {
+    /// As the resources say.
+    declared: Mutex<Graph>,
+    /// As revisions say of which pods run.
+    running: Mutex<Graph>,
+    /// Names that no VisiobookService has: when was looked, and whether a Service has it.
+    strangers: Mutex<HashMap<ServiceName, (Instant, bool)>>,
+}
+
+impl Context {
+    /// A service was seen.
+    pub(in crate::operator) fn see_needs(&self, seen: &Guarded) {
+        let Ok(service) = &seen.0 else { return };
+        let own = (service.namespace().unwrap_or_default(), service.name_any());
+        let depends_on = service.spec.is_gated().then_some(&service.spec.depends_on);
+        let needs = depends_on.into_iter().flatten().map(|one| gate::service_of(one, &own.0)).collect();
+        let concerned = lock(&self.dependencies.declared).see(&own, needs);
+        self.trigger_all(concerned);
+    }
+
+    /// A service is gone.
+    pub(in crate::operator) fn forget_needs(&self, service: &ServiceName) {
+        lock(&self.dependencies.running).forget(service);
+        let concerned = lock(&self.dependencies.declared).forget(service);
+        self.trigger_all(concerned);
+    }
+
+    /// A complete list of services was seen.
+    pub(in crate::operator) fn keep_needs(&self, scope: &Option<String>, seen: &BTreeSet<ServiceName>) {
+        let within = |namespace: &str| scope.as_ref().is_none_or(|scope| scope == namespace);
+        let concerned = lock(&self.dependencies.declared).keep_only(seen, within);
+        self.trigger_all(concerned);
+    }
+
+    /// Pods of a service wait for these.
+    pub(in crate::operator) fn note_needs(&self, service: &ServiceName, needs: BTreeSet<ServiceName>) {
+        lock(&self.dependencies.running).see(service, needs);
+    }
+
+    /// Have those looked at that depend on a service.
+    pub(in crate::operator) fn trigger_dependants(&self, service: &ServiceName) {
+        let mut dependants = lock(&self.dependencies.declared).dependants(service);
+        dependants.extend(lock(&self.dependencies.running).dependants(service));
+        self.trigger_all(dependants);
+    }
+
+    fn trigger_all(&self, services: impl IntoIterator<Item = ServiceName>) {
+        services.into_iter().for_each(|(namespace, name)| self.trigger(&namespace, &name));
+    }
+
+    /// The way from a service back to itself, where services wait for each other.
+    pub(in crate::operator) fn cycle(&self, service: &ServiceName) -> Vec<ServiceName> {
+        lock(&self.dependencies.declared).cycle(service)
+    }
+
+    /// How a service is that another one depends on. Only where no VisiobookService has the name, and seldom then, the
+    /// API server is asked.
+    pub(in crate::operator) async fn standing(&self, name: &ServiceName) -> Result<Standing, Error> {
+        let strangers = &self.dependencies.strangers;
+        if let Some(standing) = self.find(name) {
+            lock(strangers).remove(name);
+            return Ok(standing);
+        }
+        let known = lock(strangers).get(name).copied();
+        let exists = match known {
+            Some((_, true)) => true,
+            Some((at, false)) if at.elapsed() < LOOK_AGAIN => false,
+            _ => {
+                let found = apply::service_exists(&self.writer, &name.0, &name.1).await?;
+                // What may not be looked at is somebody else's.
+                let exists = found.unwrap_or(true);
+                lock(strangers).insert(name.clone(), (Instant::now(), exists));
+                exists
+            }
+        };
+        Ok(if exists { Standing::Foreign } else { Standing::Missing })
+    }
+
+    /// How a VisiobookService is, as the watch or our own last write knows it.
+    fn find(&self, (namespace, name): &ServiceName) -> Option<Standing> {
+        let place = ObjectRef::new(name).within(namespace);
+        let mut lanes = self.lanes.get().into_iter().flatten();
+        let guarded = lanes.find_map(|lane| lane.store.get(&place))?;
+        Some(match &guarded.0 {
+            Ok(service) => standing(&self.newest(service)),
+            // It is there, and nothing is known of it.
+            Err(_) => Standing::NotReady { since: None },
+        })
+    }
+}
+
+fn standing(service: &VisiobookService) -> Standing {
+    if service.metadata.deletion_timestamp.is_some() {
+        return Standing::Leaving;
+    }
+    let conditions = service.status.iter().flat_map(|status| &status.conditions);
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
+    let since = ready.map(|ready| ready.last_transition_time.0.as_second());
+    match ready {
+        Some(ready) if ready.status == "True" => Standing::Ready { since: since.unwrap_or_default() },
+        Some(ready) if ready.status == "False" => Standing::NotReady { since },
+        _ => Standing::NotReady { since: None },
+    }
+}
