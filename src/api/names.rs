@@ -75,7 +75,7 @@ pub const ALLOW_DELETION: &str = "platform.visiobook.com/allow-deletion";
 pub const SECRETS_DIGEST: &str = "platform.visiobook.com/secrets-digest";
 /// Annotation of a pod: changed at a rotation of its secrets, which replaces the pod.
 pub const SECRETS_ROTATION: &str = "platform.visiobook.com/secrets-rotation";
-/// Annotation of a Deployment: when that was. A status may be late or lost; this is one write with the mark.
+/// Annotation of a pod and its Deployment: when that was. A status may be late or lost; this is one write with the mark.
 pub const SECRETS_ROTATED: &str = "platform.visiobook.com/secrets-rotated";
 
 /// Readiness gate of a pod, and the condition by which the operator opens it.

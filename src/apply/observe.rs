@@ -188,6 +188,10 @@ pub(super) fn is_settled(cache: &Cache, owner: &Owner, plan: &Plan) -> bool {
 fn deployment(value: &Value) -> DeploymentFact {
     let count = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0) as i32;
     let annotation = |path: &str, name: &str| Some(value.pointer(path)?.get(name)?.as_str()?.to_string());
+    let either = |name: &'static str| {
+        let places = ["/metadata/annotations", "/spec/template/metadata/annotations"];
+        places.into_iter().filter_map(move |path| annotation(path, name))
+    };
     let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
     let condition = |type_: &str, status: &str| {
         conditions
@@ -208,12 +212,9 @@ fn deployment(value: &Value) -> DeploymentFact {
         problem: problem.and_then(|condition| condition["message"].as_str()).map(str::to_string),
         deadline_exceeded: stuck.is_some_and(|condition| condition["reason"] == "ProgressDeadlineExceeded"),
         secrets_digest: annotation("/metadata/annotations", names::SECRETS_DIGEST),
-        secrets_rotation: ["/metadata/annotations", "/spec/template/metadata/annotations"]
-            .into_iter()
-            .filter_map(|path| annotation(path, names::SECRETS_ROTATION))
-            .find(|mark| check::is_digest(mark)),
-        secrets_rotated: annotation("/metadata/annotations", names::SECRETS_ROTATED)
-            .and_then(|at| Some(at.parse::<Timestamp>().ok()?.as_second())),
+        secrets_rotation: either(names::SECRETS_ROTATION).find(|mark| check::is_digest(mark)),
+        secrets_rotated: either(names::SECRETS_ROTATED)
+            .find_map(|at| Some(at.parse::<Timestamp>().ok()?.as_second())),
         attempt: annotation("/metadata/annotations", names::ATTEMPT),
     }
 }

@@ -28,13 +28,14 @@ pub(super) fn build(
     if let Some(digest) = &rotation.digest {
         annotations.insert(names::SECRETS_DIGEST.into(), digest.as_str().into());
     }
-    if let Some(mark) = &rotation.mark {
-        merge(&mut template, json!({ "metadata": { "annotations": { names::SECRETS_ROTATION: mark } } }));
-        // Nothing else tells the mark, so there are two of it: whichever somebody edits is put back from the other.
-        annotations.insert(names::SECRETS_ROTATION.into(), mark.as_str().into());
-    }
-    if let Some(at) = rotation.at.and_then(|at| Timestamp::from_second(at).ok()) {
-        annotations.insert(names::SECRETS_ROTATED.into(), at.to_string().into());
+    let at = rotation.at.and_then(|at| Timestamp::from_second(at).ok()).map(|at| at.to_string());
+    for (annotation, value) in
+        [(names::SECRETS_ROTATION, rotation.mark.as_ref()), (names::SECRETS_ROTATED, at.as_ref())]
+    {
+        let Some(value) = value else { continue };
+        merge(&mut template, json!({ "metadata": { "annotations": { annotation: value } } }));
+        // Nothing else tells it, so there are two of it: whichever somebody edits is put back from the other.
+        annotations.insert(annotation.into(), value.as_str().into());
     }
     if let Some(attempt) = attempt(site, revision) {
         annotations.insert(names::ATTEMPT.into(), attempt.into());
