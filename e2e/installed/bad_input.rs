@@ -284,7 +284,7 @@ async fn development_refuses_gpus_and_what_is_above_its_ceiling_and_keeps_what_r
         ),
         (json!({ "replicas": 3 }), "replicas-ceiling", "spec.replicas", "2 pods at most"),
         (
-            json!({ "image": null, "domainService": "users" }),
+            json!({ "image": null, "domainService": "projects" }),
             "domain-service-available",
             "spec.domainService",
             "set spec.image",
@@ -470,6 +470,6 @@ async fn every_refusal_is_told_at_once() {
     }
     // Nothing was ever accepted, so nothing runs.
     assert!(is(&service, "Ready", "False") && observed(&service), "{:?}", service.status);
-    assert_eq!(conditions(&service).count(), 10);
+    assert_eq!(conditions(&service).count(), 11);
     assert!(site.all_children("users").await.is_empty());
 }
