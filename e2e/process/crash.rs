@@ -1,6 +1,5 @@
 //! The operator is killed at each of its writes. Whoever comes after it finds the way to the same end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,8 +7,8 @@ use serde_json::Value;
 use visiobook::api::kinds::Kind;
 
 use super::state;
-use crate::support::operator::{Calm, Operator, Stage, calm, signal};
-use crate::support::proxy::{Proxy, Verdict};
+use crate::support::operator::{Calm, Operator, Stage, calm};
+use crate::support::proxy::Proxy;
 
 /// Namespaces that are worked in side by side.
 const LANES: usize = 4;
@@ -187,19 +186,7 @@ impl Lane {
         clean: &Clean,
     ) {
         let when = format!("killed at write {write}, {moment:?}");
-        let (pid, fired) = (operator.pid(), AtomicBool::new(false));
-        self.proxy.rule(move |call| {
-            if call.write != write || fired.swap(true, Ordering::SeqCst) {
-                return Verdict::Forward;
-            }
-            match moment {
-                Moment::BeforeTheWrite => {
-                    signal(pid, "KILL");
-                    Verdict::CutBefore
-                }
-                Moment::AfterTheWrite => Verdict::CutAfter(Box::new(move || signal(pid, "KILL"))),
-            }
-        });
+        self.proxy.kill_at(write, operator.pid(), matches!(moment, Moment::BeforeTheWrite));
         self.stage.site.apply(name, spec.clone()).await;
         let went_through = async {
             state::until(&self.stage.site, name, &clean.after, &when).await;

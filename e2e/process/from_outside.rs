@@ -1,6 +1,7 @@
 //! The real Traefik in front of real pods, by Ingress and by HTTPRoute. It takes minutes to build.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use visiobook::api::ReleaseState;
@@ -30,13 +31,7 @@ async fn traefik(site: &Site) -> (Vec<Beside>, SocketAddr) {
     let folder = tools("traefik").await;
     let (port, api) = (free_port(), free_port());
     // Gives it the rights of the tests, without keys of its own.
-    let kubectl = std::env::var("PATH")
-        .expect("PATH")
-        .split(':')
-        .map(|folder| std::path::Path::new(folder).join("kubectl"))
-        .find(|program| program.exists())
-        .expect("kubectl on the PATH");
-    let proxy = Beside::start(&kubectl, &["proxy".into(), format!("--port={api}")]);
+    let proxy = Beside::start(Path::new("kubectl"), &["proxy".into(), format!("--port={api}")]);
     let mut arguments =
         vec![format!("--entrypoints.web.address=127.0.0.1:{port}"), "--log.level=INFO".to_string()];
     for provider in ["kubernetesingress", "kubernetesgateway"] {

@@ -1,7 +1,6 @@
 //! Jobs of releases: migrations and checks that fail, never end or cannot start, and an operator that dies among them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,8 +16,8 @@ use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, Phase, ReleaseState};
 
 use super::rollout::{approve, ended, order, rollout, second, selected, selects, stage, state};
-use crate::support::operator::{calm, signal};
-use crate::support::proxy::{Proxy, Verdict};
+use crate::support::operator::calm;
+use crate::support::proxy::Proxy;
 use crate::support::{Site, events, eventually, is, message, observed, quick};
 
 /// An image with an interpreter, so that a test can say what its Jobs do.
@@ -168,19 +167,7 @@ async fn t11_a_migration_runs_once_though_its_operator_dies_at_any_write() {
     for write in 1..=12usize {
         let mut operator = stage.operator(&proxy);
         operator.leads().await;
-        let pid = operator.pid();
-        let fired = AtomicBool::new(false);
-        let before = write % 2 == 0;
-        proxy.rule(move |call| {
-            if call.write != write || fired.swap(true, Ordering::SeqCst) {
-                return Verdict::Forward;
-            }
-            if before {
-                signal(pid, "KILL");
-                return Verdict::CutBefore;
-            }
-            Verdict::CutAfter(Box::new(move || signal(pid, "KILL")))
-        });
+        proxy.kill_at(write, operator.pid(), write % 2 == 0);
         site.apply("users", migrating(DONE, &write.to_string())).await;
         let promoted = |number: i64| {
             site.until("users", "its end", move |service| {

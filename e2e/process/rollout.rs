@@ -1,7 +1,6 @@
 //! Releases from one colour to the other: what goes wrong with others (T1-T12, T22), with an operator that can be
 //! watched, killed and lied to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -12,7 +11,7 @@ use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, ReleaseState, RolloutStatus, VisiobookService};
 
-use crate::support::operator::{Stage, calm, signal};
+use crate::support::operator::{Stage, calm};
 use crate::support::proxy::{Proxy, Verdict};
 use crate::support::{Site, eventually, is, quick};
 
@@ -380,19 +379,7 @@ async fn t11_an_operator_that_dies_at_any_write_of_a_release_leaves_one_that_the
     for write in 1..=12usize {
         let mut operator = stage.operator(&proxy);
         operator.leads().await;
-        let pid = operator.pid();
-        let fired = AtomicBool::new(false);
-        let before = write % 2 == 0;
-        proxy.rule(move |call| {
-            if call.write != write || fired.swap(true, Ordering::SeqCst) {
-                return Verdict::Forward;
-            }
-            if before {
-                signal(pid, "KILL");
-                return Verdict::CutBefore;
-            }
-            Verdict::CutAfter(Box::new(move || signal(pid, "KILL")))
-        });
+        proxy.kill_at(write, operator.pid(), write % 2 == 0);
         site.apply("users", quick(json!({ "env": { "WRITE": write.to_string() } }))).await;
         let done = async {
             site.until("users", "its end", |service| {

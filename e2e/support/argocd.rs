@@ -9,9 +9,9 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::beside::free_port as port;
+use super::beside::{established, free_port as port};
 use super::operator::signal;
-use super::{Site, eventually, kubectl, root, run, tools, try_kubectl};
+use super::{Site, eventually, kubectl, root, run, tools};
 
 /// What `config/argocd` tells it of our kinds.
 pub const SETTINGS: &str = "config/argocd/argocd-cm.yaml";
@@ -39,16 +39,7 @@ impl ArgoCd {
             kubectl(&["apply", "--server-side", "-f", path.to_str().expect("a path")], None);
         }
         for definition in &definitions {
-            let crd = format!("crd/{definition}");
-            // It gives up on a definition that has no conditions yet.
-            let wait = ["wait", "--for=condition=Established", &crd, "--timeout=60s"];
-            eventually(&crd, || async {
-                match try_kubectl(&wait, None) {
-                    (true, _) => Ok(()),
-                    (false, told) => Err(told),
-                }
-            })
-            .await;
+            established(&format!("crd/{definition}")).await;
         }
         kubectl(&["create", "namespace", &namespace], None);
         let resource = ApiResource {

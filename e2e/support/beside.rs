@@ -65,15 +65,7 @@ impl Borrowed {
                 continue;
             }
             kubectl(&["apply", "--server-side", "-f", file], None);
-            // It gives up on a definition that has no conditions yet.
-            let wait = ["wait", "--for=condition=Established", &name, "--timeout=60s"];
-            eventually(&name, || async {
-                match try_kubectl(&wait, None) {
-                    (true, _) => Ok(()),
-                    (false, told) => Err(told),
-                }
-            })
-            .await;
+            established(&name).await;
             names.push(name);
         }
         Borrowed { names }
@@ -86,4 +78,17 @@ impl Drop for Borrowed {
             try_kubectl(&["delete", name, "--ignore-not-found", "--wait=false"], None);
         }
     }
+}
+
+/// Wait until a definition is served.
+pub async fn established(definition: &str) {
+    // kubectl gives up on one that has no conditions yet.
+    let wait = ["wait", "--for=condition=Established", definition, "--timeout=60s"];
+    eventually(definition, || async {
+        match try_kubectl(&wait, None) {
+            (true, _) => Ok(()),
+            (false, told) => Err(told),
+        }
+    })
+    .await;
 }

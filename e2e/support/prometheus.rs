@@ -1,19 +1,20 @@
 //! A real Prometheus beside the cluster: it scrapes what ServiceMonitors ask for and evaluates what PrometheusRules hold.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::beside::free_port;
+use super::beside::{Beside, free_port};
 use super::eventually;
 
 /// Runs until it is dropped.
 pub struct Prometheus {
-    server: Child,
+    _server: Beside,
     /// Lets Prometheus speak to the API server, and through it to the kubelets, without keys of its own.
-    proxy: Child,
+    _proxy: Beside,
     _folder: TempDir,
     address: String,
     tools: String,
@@ -40,24 +41,16 @@ impl Prometheus {
         });
         let config = write(&folder, "prometheus.yaml", &config);
         let address = format!("127.0.0.1:{port}");
-        let spawn = |program: &str, arguments: &[&str]| {
-            Command::new(program)
-                .args(arguments)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|error| panic!("{program}: {error}"))
-        };
-        let proxy = spawn("kubectl", &["proxy", &format!("--port={proxied}")]);
-        let server = spawn(
-            &format!("{tools}/prometheus"),
+        let proxy = Beside::start(Path::new("kubectl"), &["proxy".into(), format!("--port={proxied}")]);
+        let server = Beside::start(
+            &Path::new(&tools).join("prometheus"),
             &[
-                &format!("--config.file={config}"),
-                &format!("--storage.tsdb.path={}", folder.path().join("data").display()),
-                &format!("--web.listen-address={address}"),
+                format!("--config.file={config}"),
+                format!("--storage.tsdb.path={}", folder.path().join("data").display()),
+                format!("--web.listen-address={address}"),
             ],
         );
-        let prometheus = Prometheus { server, proxy, _folder: folder, address, tools };
+        let prometheus = Prometheus { _server: server, _proxy: proxy, _folder: folder, address, tools };
         eventually("Prometheus answers", || async { prometheus.try_query("vector(1)").map(drop) }).await;
         prometheus
     }
@@ -88,15 +81,6 @@ impl Prometheus {
             }
         })
         .await
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        for child in [&mut self.server, &mut self.proxy] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

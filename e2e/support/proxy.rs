@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use visiobook::telemetry::calls;
+
+use super::operator::signal;
 
 type Answer = Response<UnsyncBoxBody<Bytes, Broken>>;
 type Broken = Box<dyn std::error::Error + Send + Sync>;
@@ -125,6 +128,21 @@ impl Proxy {
     pub fn rule(&self, rule: impl Fn(&Call) -> Verdict + Send + Sync + 'static) {
         lock(&self.state.calls).writes = 0;
         *lock(&self.state.rule) = Arc::new(rule);
+    }
+
+    /// Kill a process at one of its writes: before it is sent, or once it is done and not yet answered.
+    pub fn kill_at(&self, write: usize, pid: u32, before: bool) {
+        let fired = AtomicBool::new(false);
+        self.rule(move |call| {
+            if call.write != write || fired.swap(true, Ordering::SeqCst) {
+                return Verdict::Forward;
+            }
+            if before {
+                signal(pid, "KILL");
+                return Verdict::CutBefore;
+            }
+            Verdict::CutAfter(Box::new(move || signal(pid, "KILL")))
+        });
     }
 
     /// From now on every request is forwarded.

@@ -3,19 +3,16 @@
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use kube::runtime::events::{Event, EventType};
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 
 use super::context::Context;
-use super::reconcile::NOTE;
+use super::events::{self, Told};
 use crate::api::VisiobookService;
 use crate::apply::{self, Error};
-use crate::check;
 use crate::facts::Facts;
 use crate::gate::{self, Gating, Subject, Verdict};
 use crate::plan::Owner;
 use crate::rollout::Decision;
-use crate::status;
 
 /// Pods that are told at the same time.
 const AT_ONCE: usize = 16;
@@ -76,14 +73,6 @@ pub(super) async fn tell(
 
 /// `kubectl describe pod` shows no message of a condition, but events.
 async fn tell_event(context: &Context, service: &VisiobookService, owner: &Owner, verdict: &Verdict) {
-    let event = Event {
-        type_: EventType::Normal,
-        reason: verdict.word.reason.clone(),
-        // The recorder takes events of one reason and action for repetitions and keeps the first note only.
-        action: format!("{}-{}", verdict.word.reason, check::digest(&verdict.word.message.as_str().into())),
-        note: Some(status::cut(&verdict.word.message, NOTE)),
-        secondary: Some(service.object_ref(&())),
-    };
     let pod = ObjectReference {
         api_version: Some(Pod::api_version(&()).into()),
         kind: Some(Pod::kind(&()).into()),
@@ -92,7 +81,11 @@ async fn tell_event(context: &Context, service: &VisiobookService, owner: &Owner
         uid: Some(verdict.uid.clone()),
         ..ObjectReference::default()
     };
-    if let Err(error) = context.recorder.publish(&event, &pod).await {
-        tracing::warn!(%error, name = service.name_any(), pod = verdict.pod, "an event could not be told");
-    }
+    let told = Told {
+        warning: false,
+        reason: &verdict.word.reason,
+        note: &verdict.word.message,
+        related: Some(service.object_ref(&())),
+    };
+    events::publish(context, &pod, told).await;
 }

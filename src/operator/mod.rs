@@ -2,6 +2,7 @@
 
 mod backoff;
 mod context;
+mod events;
 mod gates;
 mod governance;
 mod image;

@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::events::{self, Told};
 use crate::api::{KeyRef, Notification, RolloutStatus, VisiobookService};
-use crate::check;
 use crate::facts::EnvironmentFact;
 use crate::notify::{self, Address, Failure};
 use crate::status::{self, Notice};
@@ -29,8 +28,6 @@ const AT_ONCE: usize = 8;
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 /// Longest time for which an operator that ends in order goes on sending.
 const LAST: Duration = Duration::from_secs(5);
-/// Longest note of an event.
-const NOTE: usize = 1000;
 
 /// A message, and whom it is for.
 struct Letter {
@@ -101,7 +98,7 @@ async fn read(context: &Context, name: &str, key: &str) -> Result<String, Failur
         .map_err(|_| Failure::Refused(format!("{place}, key {key}, is no text")))
 }
 
-/// Tell of what a status that was just published says newly. Never waits.
+/// Tell of what a status that was just published says newly. Waits for nobody who is told.
 pub(super) async fn tell(
     context: &Context,
     service: &VisiobookService,
@@ -192,17 +189,8 @@ async fn lost(context: &Context, letter: &Letter, why: &str) {
         why,
         "somebody was not told of a release"
     );
-    let note = status::cut(&note, NOTE);
-    let event = Event {
-        type_: EventType::Warning,
-        reason: "NotificationFailed".into(),
-        action: format!("NotificationFailed-{}", check::digest(&note.as_str().into())),
-        note: Some(note),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &letter.service).await {
-        tracing::warn!(%error, "an event could not be told");
-    }
+    let told = Told { warning: true, reason: "NotificationFailed", note: &note, related: None };
+    events::publish(context, &letter.service, told).await;
 }
 
 fn kind(notification: &Notification) -> &'static str {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::context::{Context, Guarded, LOOK_AGAIN};
+use super::events::{self, Told};
 use super::{gates, notifier, unready};
 use crate::api::names;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
@@ -30,8 +30,6 @@ const IDLE: Duration = Duration::from_secs(3600);
 const TAKEN: Duration = Duration::from_secs(30);
 /// Most times that a pass looks closer before it decides.
 const LOOKS: usize = 3;
-/// Longest note of an event.
-pub(super) const NOTE: usize = 1000;
 
 /// A pass that did not reach its end.
 #[derive(Debug, thiserror::Error)]
@@ -310,18 +308,8 @@ async fn tell(
 async fn tell_events(service: &Arc<VisiobookService>, context: &Arc<Context>, events: Vec<status::Event>) {
     let reference = service.object_ref(&());
     for event in events {
-        let note = status::cut(&event.note, NOTE);
-        let event = Event {
-            type_: if event.warning { EventType::Warning } else { EventType::Normal },
-            reason: event.reason.to_string(),
-            // The recorder takes events of one reason and action for repetitions and keeps the first note only.
-            action: format!("{}-{}", event.reason, check::digest(&note.as_str().into())),
-            note: Some(note),
-            secondary: None,
-        };
-        if let Err(error) = context.recorder.publish(&event, &reference).await {
-            tracing::warn!(%error, name = service.name_any(), "an event could not be told");
-        }
+        let told = Told { warning: event.warning, reason: event.reason, note: &event.note, related: None };
+        events::publish(context, &reference, told).await;
     }
 }
 
