@@ -178,14 +178,15 @@ pub struct VisiobookServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
     /// What the sidecar beside the application does for it.
+    // Boxed, like all that is large and seldom said: every resource is kept in memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sidecar: Option<Sidecar>,
+    pub sidecar: Option<Box<Sidecar>>,
     /// How the kubelet asks whether the application lives and is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probes: Option<Probes>,
+    pub probes: Option<Box<Probes>>,
     /// Scaling by load. Default: what the environment says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub autoscaling: Option<Autoscaling>,
+    pub autoscaling: Option<Box<Autoscaling>>,
     /// How other pods reach the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServicePort>,
@@ -197,7 +198,7 @@ pub struct VisiobookServiceSpec {
     pub network_policy: Option<NetworkPolicy>,
     /// How the service is watched: what Prometheus scrapes, when it alerts, what Grafana shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub monitoring: Option<Monitoring>,
+    pub monitoring: Option<Box<Monitoring>>,
     /// How many pods voluntary disruptions may take at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudget>,
@@ -206,7 +207,7 @@ pub struct VisiobookServiceSpec {
     pub service_account: Option<WorkloadAccount>,
     /// How a new version replaces the old one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rollout: Option<Rollout>,
+    pub rollout: Option<Box<Rollout>>,
     /// What is run once for each revision before its pods start, such as a migration of its database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
@@ -215,7 +216,7 @@ pub struct VisiobookServiceSpec {
     pub paused: bool,
     /// Scheduling, volumes and security of the pods, as Kubernetes words them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<Pod>,
+    pub pod: Option<Box<Pod>>,
 }
 
 impl VisiobookServiceSpec {

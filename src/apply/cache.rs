@@ -3,7 +3,7 @@
 //! A watch lags behind our own writes. Resource versions only grow, so an answer that is newer than what the watch
 //! has told stands until the watch has caught up, and the watch's late news of it is no news.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Live;
@@ -21,15 +21,22 @@ pub struct Cache(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    objects: HashMap<Key, Arc<Live>>,
-    owned: HashMap<String, BTreeSet<Key>>,
+    objects: HashMap<Key, Held>,
+    owned: HashMap<String, Vec<Arc<Live>>>,
     /// What a list that is under way has not shown yet.
     unseen: HashMap<(Kind, Scope), HashSet<Key>>,
     /// Deleted by us; the watch may still tell of their last days.
     buried: HashSet<String>,
-    /// What needed no write: by uid and manager the version of the object, and a digest of what was planned.
-    settled: HashMap<(String, &'static str), (u64, String)>,
 }
+
+/// An object, and what of it needed no write.
+struct Held {
+    live: Arc<Live>,
+    /// By manager: the version of the object, and a digest of what was planned.
+    settled: [Option<(u64, Box<str>)>; MANAGERS.len()],
+}
+
+const MANAGERS: [&str; 2] = [names::MANAGER, names::SWITCH_MANAGER];
 
 /// What a watch event changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +57,7 @@ impl Cache {
                 unseen.remove(&key);
             }
         }
-        if let Some(old) = known.objects.get(&key)
+        if let Some(Held { live: old, .. }) = known.objects.get(&key)
             && old.resource_version >= live.resource_version
         {
             return (Seen::Known, old.clone());
@@ -73,15 +80,14 @@ impl Cache {
         } else {
             known.buried.insert(live.uid.clone());
         }
-        match known.objects.get(&key) {
+        match known.objects.get(&key).map(|held| &held.live) {
             // Made again since.
             Some(current) if current.uid != live.uid && current.resource_version > live.resource_version => {
                 Seen::Known
             }
             Some(current) => {
-                let (owner, uid) = (owner_of(current), current.uid.clone());
+                let owner = owner_of(current);
                 known.remove(&key);
-                known.unsettle(&uid);
                 Seen::News(owner)
             }
             None => Seen::Known,
@@ -108,41 +114,46 @@ impl Cache {
         known.buried.clear();
         let mut owners = Vec::new();
         for key in gone {
-            if let Some(live) = known.objects.get(&key).cloned() {
-                owners.extend(owner_of(&live));
-                known.unsettle(&live.uid);
-            }
-            known.remove(&key);
+            let gone = known.remove(&key);
+            owners.extend(gone.and_then(|held| owner_of(&held.live)));
         }
         owners
     }
 
     /// An object by name.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Live>> {
-        self.lock().objects.get(&(kind, namespace.to_string(), name.to_string())).cloned()
+        let key = (kind, namespace.to_string(), name.to_string());
+        self.lock().objects.get(&key).map(|held| held.live.clone())
     }
 
     /// Every object of a kind.
     pub fn all(&self, kind: Kind) -> Vec<Arc<Live>> {
-        self.lock().objects.values().filter(|live| live.kind == kind).cloned().collect()
+        let known = self.lock();
+        known.objects.values().map(|held| &held.live).filter(|live| live.kind == kind).cloned().collect()
     }
 
     /// Everything that is a service's, in order of kind and name.
     pub fn owned_by(&self, owner: &Owner) -> Vec<Arc<Live>> {
         let known = self.lock();
         let names = [owner.uid.clone(), format!("{}/{}", owner.namespace, owner.name)];
-        let keys: BTreeSet<&Key> = names.iter().filter_map(|name| known.owned.get(name)).flatten().collect();
-        keys.into_iter().filter_map(|key| known.objects.get(key).cloned()).collect()
+        let mut owned: Vec<_> =
+            names.iter().filter_map(|name| known.owned.get(name)).flatten().cloned().collect();
+        owned.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
+        owned
     }
 
     /// Remember that an object is as planned, so that nobody need look until one of the two changes.
-    pub fn settle(&self, live: &Live, manager: &'static str, plan: String) {
-        self.lock().settled.insert((live.uid.clone(), manager), (live.resource_version, plan));
+    pub fn settle(&self, live: &Live, manager: &'static str, plan: &str) {
+        if let Some(held) = self.lock().held(live)
+            && let Some(slot) = slot(manager)
+        {
+            held.settled[slot] = Some((live.resource_version, plan.into()));
+        }
     }
 
     /// Version and plan that an object was last known to be settled with.
-    pub fn settled(&self, live: &Live, manager: &'static str) -> Option<(u64, String)> {
-        self.lock().settled.get(&(live.uid.clone(), manager)).cloned()
+    pub fn settled(&self, live: &Live, manager: &'static str) -> Option<(u64, Box<str>)> {
+        self.lock().held(live)?.settled[slot(manager)?].clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -152,30 +163,35 @@ impl Cache {
 
 impl Known {
     fn insert(&mut self, key: Key, live: Arc<Live>) {
-        self.remove(&key);
+        let settled = self.remove(&key).filter(|old| old.live.uid == live.uid).map(|old| old.settled);
         if let Some(owner) = index_of(&live) {
-            self.owned.entry(owner).or_default().insert(key.clone());
+            self.owned.entry(owner).or_default().push(live.clone());
         }
-        self.objects.insert(key, live);
+        self.objects.insert(key, Held { live, settled: settled.unwrap_or_default() });
     }
 
-    fn unsettle(&mut self, uid: &str) {
-        for manager in [names::MANAGER, names::SWITCH_MANAGER] {
-            self.settled.remove(&(uid.to_string(), manager));
-        }
+    /// An object under its name, unless that is another's by now.
+    fn held(&mut self, live: &Live) -> Option<&mut Held> {
+        let key = (live.kind, live.namespace.clone(), live.name.clone());
+        self.objects.get_mut(&key).filter(|held| held.live.uid == live.uid)
     }
 
-    fn remove(&mut self, key: &Key) {
-        let Some(old) = self.objects.remove(key) else { return };
-        if let Some(owner) = index_of(&old)
-            && let Some(keys) = self.owned.get_mut(&owner)
+    fn remove(&mut self, key: &Key) -> Option<Held> {
+        let old = self.objects.remove(key)?;
+        if let Some(owner) = index_of(&old.live)
+            && let Some(owned) = self.owned.get_mut(&owner)
         {
-            keys.remove(key);
-            if keys.is_empty() {
+            owned.retain(|live| !Arc::ptr_eq(live, &old.live));
+            if owned.is_empty() {
                 self.owned.remove(&owner);
             }
         }
+        Some(old)
     }
+}
+
+fn slot(manager: &str) -> Option<usize> {
+    MANAGERS.iter().position(|of| *of == manager)
 }
 
 /// What an object is found by among those of its owner.

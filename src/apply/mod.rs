@@ -155,11 +155,14 @@ async fn apply_group(
     let mut differences: BTreeMap<usize, (String, Vec<Change>)> = BTreeMap::new();
     for (index, planned) in group.iter().enumerate() {
         let plan = check::digest(&planned.object);
-        if cache.settled(&live, planned.manager) == Some((live.resource_version, plan.clone())) {
+        if cache
+            .settled(&live, planned.manager)
+            .is_some_and(|(version, settled)| version == live.resource_version && *settled == *plan)
+        {
             continue;
         }
         match compare(&planned.object, &contents::comparable(&live, planned), planned.manager) {
-            Difference::Same => cache.settle(&live, planned.manager, plan),
+            Difference::Same => cache.settle(&live, planned.manager, &plan),
             Difference::Differs(changes) => {
                 differences.insert(index, (plan, changes));
             }
@@ -180,7 +183,7 @@ async fn apply_group(
             continue;
         }
         // The plan is the one that the object was settled with, so it is the object that somebody changed.
-        let was_settled = cache.settled(&live, planned.manager).is_some_and(|(_, settled)| settled == plan);
+        let was_settled = cache.settled(&live, planned.manager).is_some_and(|(_, settled)| *settled == *plan);
         let before = live.resource_version;
         let whole = moves_port(&live, group).then(|| seed(group));
         let write = whole.as_ref().filter(|_| index == 0).unwrap_or(planned);
@@ -194,14 +197,14 @@ async fn apply_group(
                 ?paths,
                 "an apply changed nothing; it is not repeated"
             );
-            cache.settle(&live, planned.manager, plan);
+            cache.settle(&live, planned.manager, &plan);
             continue;
         }
         // At once: whoever removes a field before the next pass is to be told of as well.
         if compare(&planned.object, &contents::comparable(&live, planned), planned.manager)
             == Difference::Same
         {
-            cache.settle(&live, planned.manager, plan);
+            cache.settle(&live, planned.manager, &plan);
         }
         let drifted: Vec<Drift> = changes
             .iter()

@@ -188,7 +188,7 @@ fn serving(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRul
         sealed: secret_sources::sealed(environment),
         exposure: exposure::exposure(name, spec, environment),
         isolation: isolation::isolation(spec, environment),
-        monitoring: monitoring::resolve(spec.monitoring.as_ref(), environment.said.monitoring.as_ref())
+        monitoring: monitoring::resolve(spec.monitoring.as_deref(), environment.said.monitoring.as_ref())
             .map(Box::new),
         release: release::release(spec, environment),
         continuous_gate: spec.gate.as_ref().and_then(|gate| gate.mode) == Some(GateMode::Continuous),

@@ -34,8 +34,8 @@ pub(super) fn key_of(service: &str, variable: &str, source: &SecretSource) -> Ke
 pub fn asked(service: &str, spec: &VisiobookServiceSpec) -> Vec<KeyRef> {
     let variables = spec.secrets.iter().map(|(variable, source)| key_of(service, variable, source));
     variables
-        .chain(mounted(spec.sidecar.as_ref()).cloned())
-        .chain(trusted(spec.sidecar.as_ref()).cloned())
+        .chain(mounted(spec.sidecar.as_deref()).cloned())
+        .chain(trusted(spec.sidecar.as_deref()).cloned())
         .collect()
 }
 

@@ -15,7 +15,7 @@ type Quantities = BTreeMap<String, String>;
 /// What resource and environment say; what neither says is absent. Where no request passes through, nothing of the
 /// environment's that concerns requests is in it.
 pub(super) fn merge(spec: &VisiobookServiceSpec, environment: Option<&EnvironmentSidecar>) -> Sidecar {
-    let mut sidecar = spec.sidecar.clone().unwrap_or_default();
+    let mut sidecar = spec.sidecar.as_deref().cloned().unwrap_or_default();
     let mode = spec.sidecar_mode();
     // What everybody takes for granted stays out of the revision.
     sidecar.mode = sidecar.mode.or((mode != SidecarMode::default()).then_some(mode));

@@ -129,6 +129,6 @@ pub(super) fn monitoring(values: &mut Values<'_>, spec: &mut VisiobookServiceSpe
             values.note(&field, Fate::Changed, message);
         }
     }
-    spec.monitoring = (monitoring != Monitoring::default()).then_some(monitoring);
+    spec.monitoring = (monitoring != Monitoring::default()).then(|| Box::new(monitoring));
     Ok(())
 }

@@ -196,7 +196,7 @@ fn scale(
         behavior: values.parse("autoscaling.behavior")?,
     };
     if scaling != Autoscaling::default() {
-        spec.autoscaling = Some(scaling);
+        spec.autoscaling = Some(Box::new(scaling));
     }
     // The chart scales unless it is told not to; here development does not.
     let scales = said.unwrap_or(environment != Some(EnvironmentType::Development));
@@ -224,7 +224,7 @@ fn scale(
     if one(&rollout.max_unavailable) {
         rollout.max_unavailable = None;
     }
-    spec.rollout = (rollout != Rollout::default()).then_some(rollout);
+    spec.rollout = (rollout != Rollout::default()).then(|| Box::new(rollout));
     Ok(())
 }
 

@@ -58,7 +58,7 @@ pub(super) fn probes(values: &mut Values<'_>, spec: &mut VisiobookServiceSpec) -
         startup: if older { None } else { values.parse("deployment.startupProbe")? },
         deep: None,
     };
-    spec.probes = (probes != Probes::default()).then_some(probes);
+    spec.probes = (probes != Probes::default()).then(|| Box::new(probes));
     Ok(())
 }
 
@@ -143,7 +143,7 @@ pub(super) fn scheduling(values: &mut Values<'_>, spec: &mut VisiobookServiceSpe
     let pod: Value = Value::Object(parts.into_iter().flatten().collect());
     let pod: Pod =
         serde_json::from_value(pod).map_err(|error| values.unreadable("securityContext", error))?;
-    spec.pod = (pod != Pod::default()).then_some(pod);
+    spec.pod = (pod != Pod::default()).then(|| Box::new(pod));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::values::{Values, text};
 use super::{Error, Fate};
-use crate::api::{EnvironmentType, KeyRef, SecretSource, Sidecar, Stack, VisiobookServiceSpec};
+use crate::api::{EnvironmentType, KeyRef, SecretSource, Stack, VisiobookServiceSpec};
 use crate::check::Shape;
 use crate::contract;
 use crate::plan;
@@ -84,7 +84,7 @@ pub(super) fn convert(
                 }
                 "PROMETHEUS_PORT" => {
                     if let Ok(port) = value.parse() {
-                        spec.sidecar.get_or_insert_with(Sidecar::default).metrics_port = Some(port);
+                        spec.sidecar.get_or_insert_default().metrics_port = Some(port);
                     }
                     into.insert(variable, value);
                 }
@@ -190,7 +190,7 @@ fn older(values: &mut Values<'_>, spec: &mut VisiobookServiceSpec) -> Result<(),
     if let Some(port) = values.parse::<u16>("app.metrics.port")?
         && port != contract::METRICS_PORT
     {
-        spec.sidecar.get_or_insert_with(Sidecar::default).metrics_port = Some(port);
+        spec.sidecar.get_or_insert_default().metrics_port = Some(port);
     }
     Ok(())
 }

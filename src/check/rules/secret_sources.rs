@@ -43,7 +43,7 @@ pub(super) fn sources(it: &Subject<'_>, broken: &mut Broken) {
             _ => {}
         }
     }
-    if kind == Some(SecretKind::External) && mounted(it.spec.sidecar.as_ref()).is_some() {
+    if kind == Some(SecretKind::External) && mounted(it.spec.sidecar.as_deref()).is_some() {
         let message =
             format!("{}: take it out and put JWT_SECRET into spec.secrets", must_be_remote(environment));
         broken.tell("secret-kind", "spec.sidecar.auth.secret", message);

@@ -59,7 +59,7 @@ pub(super) fn mode(it: &Subject<'_>, broken: &mut Broken) {
         errors: None,
         retries: None,
         breaker: None,
-        ..sidecar.clone()
+        ..Sidecar::clone(sidecar)
     };
     if mode == SidecarMode::Off && rest != Sidecar::default() {
         let message = "Off leaves the sidecar out: take the other fields of spec.sidecar out too, or choose Proxy or Observe";
@@ -181,7 +181,7 @@ pub(super) fn routes(it: &Subject<'_>, broken: &mut Broken) {
 pub(super) fn words(it: &Subject<'_>, broken: &mut Broken) {
     let of = format!("VisiobookEnvironment {}: spec.sidecar", it.environment.name);
     let default = Sidecar::default();
-    let sidecar = it.spec.sidecar.as_ref().unwrap_or(&default);
+    let sidecar = it.spec.sidecar.as_deref().unwrap_or(&default);
     if it.mode() == SidecarMode::Off {
         return;
     }
@@ -267,7 +267,7 @@ fn origins(field: &str, origins: &[String], broken: &mut Broken) {
 }
 
 pub(super) fn resources(it: &Subject<'_>, broken: &mut Broken) {
-    let resource = it.spec.sidecar.as_ref().and_then(|sidecar| sidecar.resources.as_ref());
+    let resource = it.spec.sidecar.as_deref().and_then(|sidecar| sidecar.resources.as_ref());
     let environment = it.environment.said.sidecar.as_ref().and_then(|sidecar| sidecar.resources.as_ref());
     let of = format!("VisiobookEnvironment {}: spec.sidecar.resources", it.environment.name);
     for (field, said) in [("spec.sidecar.resources", resource), (of.as_str(), environment)] {
