@@ -6,6 +6,7 @@
 mod figures;
 mod fleet;
 mod process;
+mod releases;
 mod replay;
 
 use std::time::{Duration, Instant};
@@ -65,6 +66,23 @@ async fn main() {
 
     // The same writes, without anybody deciding anything.
     let recorded = replay::record(&fleet, services).await;
+
+    // Releases among all the others.
+    let releases = releases::measure(&fleet, &operator).await;
+    let at_once = releases::AT_ONCE;
+    say(
+        &format!("{at_once} releases at once"),
+        format!(
+            "{:.1} s until all wait for their approval, at most {} writes a second; {:.1} s until all have switched",
+            releases.deployed.as_secs_f64(),
+            releases.busiest,
+            releases.switched.as_secs_f64()
+        ),
+    );
+    for (what, latencies) in [("approval", &releases.approve), ("abort", &releases.abort)] {
+        let [p50, p99] = [50, 99].map(|percent| latencies.percentile(percent));
+        say(&format!("{what} to selector"), format!("p50 {p50:?}, p99 {p99:?}"));
+    }
     operator.stop().await;
     fleet.delete_all().await;
     let replayed = replay::run(&fleet, recorded).await;
@@ -122,6 +140,17 @@ async fn main() {
     add("restart_writes", restart_writes as f64, "writes", "0", None, "0", restart_writes == 0);
     add("change_to_child_p50", seconds(latencies.0), "s", "-", None, "-", true);
     add("change_to_child_p99", seconds(latencies.1), "s", "-", None, "-", true);
+    let against = format!("{at_once} services of {services}");
+    add("releases_at_once", seconds(releases.deployed), "s", &against, None, "-", true);
+    add("releases_busiest_second", releases.busiest as f64, "writes/s", &against, None, "-", true);
+    add("releases_switched", seconds(releases.switched), "s", &against, None, "-", true);
+    for (name, latencies, most, goal) in [
+        ("approve_to_selector_p99", &releases.approve, 0.25, "<= 250 ms"),
+        ("abort_to_selector_p99", &releases.abort, 1.0, "<= 1 s"),
+    ] {
+        let p99 = seconds(latencies.percentile(99));
+        add(name, p99, "s", goal, Some(p99 / most), goal, p99 <= most);
+    }
     figures::record(&figures);
     for figure in &figures {
         let mark = if figure.holds { "holds" } else { "MISSED" };
