@@ -10,7 +10,7 @@
 //! | | manifest, convert | words, check; convert uses plan and manifest too | the same |
 //! | hands | apply, notify, telemetry, handover, doctor | words, thought | decisions |
 //! | conductor | operator | all of the above | builders |
-//! | data plane | sidecar, services, conformance | contract, telemetry (sidecar), parts of the sidecar (services) | kube, api, check, plan |
+//! | data plane | sidecar, services, conformance, measure | contract, telemetry (sidecar), parts of the sidecar (services), the client of conformance (measure) | kube, api, check, plan |
 //! | doors | cli, main | everything | logic |
 //!
 //! No room imports upwards, and none in a circle: `tests/all/rooms.rs` reads the imports against this table.
@@ -27,6 +27,7 @@ pub mod facts;
 pub mod gate;
 pub mod handover;
 pub mod manifest;
+pub mod measure;
 pub mod notify;
 pub mod operator;
 pub mod plan;

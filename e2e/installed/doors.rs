@@ -7,15 +7,8 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
 use super::sidecar::address;
-use crate::support::operator::BINARY;
+use crate::support::operator::{BINARY, visiobook};
 use crate::support::{Clients, STANDIN, Site, eventually, kubectl, quick, try_kubectl};
-
-/// Run the command line, and answer its exit code and everything it printed.
-fn visiobook(arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(BINARY).args(arguments).output().expect("the binary");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code().expect("an exit code"), String::from_utf8_lossy(&text).into_owned())
-}
 
 /// A file with a resource of this site.
 fn file(site: &Site, name: &str, spec: Value) -> tempfile::NamedTempFile {

@@ -1,6 +1,5 @@
 //! The readiness gate on real pods: order from nothing, cycles, outages, and an operator that is killed.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names;
 
-use crate::support::operator::{BINARY, Calm, Operator, Stage, calm};
+use crate::support::operator::{Calm, Operator, Stage, calm, visiobook};
 use crate::support::proxy::{Proxy, tail};
 use crate::support::{Site, conditions, events, eventually, is, kubectl, message, quick, try_kubectl};
 
@@ -303,12 +302,8 @@ async fn without_an_operator_ready_pods_stay_new_ones_wait_and_eject_leaves_none
 
     let gated = |deployment: &Value| deployment.pointer("/spec/template/spec/readinessGates").is_some();
     assert!(gated(&site.existing(Kind::Deployment, "api-blue").await));
-    let output = Command::new(BINARY)
-        .args(["eject", "api", "--namespace", &site.namespace, "--yes"])
-        .output()
-        .expect("the binary");
-    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && told.contains("wait for nobody any more"), "{told}");
+    let (code, told) = visiobook(&["eject", "api", "--namespace", &site.namespace, "--yes"]);
+    assert!(code == 0 && told.contains("wait for nobody any more"), "{told}");
     drop(operator);
     assert!(!gated(&site.existing(Kind::Deployment, "api-blue").await), "{told}");
     delete_pods(site, "api").await;

@@ -256,6 +256,32 @@ async fn a_check_that_fails_after_the_switch_returns_traffic_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_held_against_the_contract_and_one_that_breaks_it_ends() {
+    let calm = calm().await;
+    let stage = stage(&calm, "conformance", json!({ "checks": { "conformance": true } })).await;
+    let site = &stage.site;
+    let proxy = Proxy::start().await;
+    let operator = stage.operator(&proxy);
+    operator.leads().await;
+    site.apply("users", quick(json!({}))).await;
+    site.ready("users").await;
+    // Callers get the application's own answers, without the ids and headers of the contract.
+    let mut bare = second();
+    bare["sidecar"] = json!({ "mode": "Observe" });
+    site.apply("users", bare).await;
+    let failed = ended(site, "users", Outcome::Failed).await;
+    assert_eq!((failed.colour, selects(site, "users").await), (Colour::Blue, Some(Colour::Blue)));
+    let why = &failed.history[0].reason;
+    assert!(why.contains("container conformance") && why.contains("correlation"), "{why}");
+
+    site.apply("users", quick(json!({ "env": { "RELEASE": "3" } }))).await;
+    let promoted = state(site, "users", ReleaseState::Retiring).await;
+    let jobs: Vec<_> = promoted.jobs.iter().map(|job| (job.phase, job.succeeded)).collect();
+    assert_eq!(jobs, [(Phase::Preview, true), (Phase::Live, true)]);
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn t09_a_check_that_cannot_start_ends_at_its_deadline_with_the_reason_and_takes_the_new_colour_with_it()
 {
     let calm = calm().await;

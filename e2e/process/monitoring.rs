@@ -8,7 +8,7 @@ use visiobook::plan::monitoring::OF_DATABASES;
 use visiobook::telemetry::monitoring as own;
 
 use crate::support::definitions::Definitions;
-use crate::support::operator::{Stage, alone};
+use crate::support::operator::{Stage, alone, visiobook};
 use crate::support::prometheus::Prometheus;
 use crate::support::{Clients, quick};
 
@@ -137,10 +137,61 @@ async fn dashboards_and_alerts_find_what_real_pods_tell() {
     // The rules are loaded, and see the errors; what is well does not fire.
     let errors = r#"ALERTS{alertname="HighErrorRate",service="films"}"#;
     prometheus.until(errors).await;
-    let (answered, _) = good.stop().await;
-    assert!(answered > 0);
-    bad.stop().await;
     let alive = prometheus.query(&format!("sum(visiobook_application_up{{{me}}})"));
     assert_eq!(alive[0]["value"][1], "2");
     assert!(prometheus.query(r#"ALERTS{alertname="ApplicationDown",service="films"}"#).is_empty());
+
+    // Every tenth request fails, so no version keeps the objective.
+    let checks = json!({ "objectives": true, "prometheus": prometheus.from_pods(&site.client).await });
+    let rollout = json!({ "strategy": "BlueGreen", "soakSeconds": 5, "warmSeconds": 3600, "checks": checks });
+    let often = json!({ "interval": "5s" });
+    site.environment(
+        &site.namespace,
+        json!({ "type": "development", "rollout": rollout, "monitoring": often }),
+    )
+    .await;
+    let ended = async |outcome: Outcome, number: i64| {
+        let told = site.until("films", outcome.as_str(), |service| {
+            let release = service.status.as_ref().and_then(|status| status.rollout.as_ref());
+            release.is_some_and(|release| release.number == number && release.outcome == Some(outcome))
+        });
+        told.await.status.and_then(|status| status.rollout).expect("one")
+    };
+    let films = |release: &str, more: Value| {
+        let mut spec = podinfo();
+        spec["env"]["RELEASE"] = release.into();
+        visiobook::plan::merge(&mut spec, more);
+        spec
+    };
+    site.apply("films", films("1", json!({}))).await;
+    let back = ended(Outcome::RolledBack, 1).await;
+    let why = &back.history[0].reason;
+    assert!(
+        back.history[0].switched.is_some() && why.contains("errorPercent") && why.contains("is above 1"),
+        "{why}"
+    );
+    let (answered, _) = good.stop().await;
+    assert!(answered > 0);
+    bad.stop().await;
+    let known = json!({ "pods": { "query": "sum(up{pod=~\"$pods\"})", "min": 2 } });
+    site.apply("films", films("2", json!({ "rollout": { "checks": { "metrics": known } } }))).await;
+    ended(Outcome::Promoted, 2).await;
+
+    // What nobody knows is no success, and neither is a Prometheus that does not answer.
+    let here = prometheus.url();
+    let measure = |prometheus: &str, query: &str| {
+        let query = format!("queue={query}");
+        let of = ["measure", "--prometheus", prometheus, "--seconds", "1", "--patience", "1"];
+        visiobook(&[&of[..], &["--query", &query, "--max", "queue=1"]].concat())
+    };
+    assert_eq!(measure(&here, "vector(1)").0, 0);
+    for (prometheus, query, why) in [
+        (&*here, "vector(2)", "queue: 2 is above 1"),
+        (&*here, "sum(unheard_of)", "queue: no data, which is no success"),
+        (&*here, "sum(", "queue: Prometheus answers 400"),
+        ("http://127.0.0.1:1", "vector(1)", "queue: "),
+    ] {
+        let (code, told) = measure(prometheus, query);
+        assert!(code == 1 && told.contains(why), "{query}: {told}");
+    }
 }

@@ -27,6 +27,13 @@ use super::{PATIENCE, Site, eventually, kubectl};
 /// The operator as it is built with these tests.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_visiobook");
 
+/// Run the command line, and answer its exit code and everything it printed.
+pub fn visiobook(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(BINARY).args(arguments).output().expect("the binary");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().expect("an exit code"), String::from_utf8_lossy(&text).into_owned())
+}
+
 /// The operator's image in the cluster of the tests.
 pub const SIDECAR_IMAGE: &str = "ghcr.io/visiobook/visiobook:dev";
 

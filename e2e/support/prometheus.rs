@@ -1,9 +1,11 @@
 //! A real Prometheus beside the cluster: it scrapes what ServiceMonitors ask for and evaluates what PrometheusRules hold.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -47,12 +49,29 @@ impl Prometheus {
             &[
                 format!("--config.file={config}"),
                 format!("--storage.tsdb.path={}", folder.path().join("data").display()),
-                format!("--web.listen-address={address}"),
+                format!("--web.listen-address=0.0.0.0:{port}"),
             ],
         );
         let prometheus = Prometheus { _server: server, _proxy: proxy, _folder: folder, address, tools };
         eventually("Prometheus answers", || async { prometheus.try_query("vector(1)").map(drop) }).await;
         prometheus
+    }
+
+    /// Where it is, from here.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where pods reach it: at the address by which this machine speaks to their node.
+    pub async fn from_pods(&self, client: &kube::Client) -> String {
+        let nodes: Api<Node> = Api::all(client.clone());
+        let nodes = nodes.list(&ListParams::default()).await.expect("nodes");
+        let addresses = nodes.items.into_iter().flat_map(|node| node.status?.addresses).flatten();
+        let node = addresses.into_iter().find(|address| address.type_ == "InternalIP").expect("an address");
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        socket.connect((node.address, 9)).expect("a route");
+        let here = socket.local_addr().expect("an address").ip();
+        format!("http://{here}:{}", self.address.rsplit(':').next().expect("a port"))
     }
 
     /// The series that an expression yields now.
@@ -61,7 +80,7 @@ impl Prometheus {
     }
 
     fn try_query(&self, expression: &str) -> Result<Vec<Value>, String> {
-        let url = format!("http://{}", self.address);
+        let url = self.url();
         let output = Command::new(format!("{}/promtool", self.tools))
             .args(["query", "instant", "--format=json", &url, expression])
             .output()

@@ -34,7 +34,7 @@ pub struct Migration {
 
 /// BlueGreen: what is checked at the preview Service before traffic moves, and again at the Service during the soak. A
 /// failure before the switch ends the release; one after it returns traffic.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checks {
     /// Whether the service is held against the runtime contract, as `visiobook conformance` does. Default: what the
@@ -44,10 +44,38 @@ pub struct Checks {
     /// A check of the service's own, after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<CheckJob>,
-    /// Seconds until a check is stopped and has failed (C11, C15). Default: 300.
+    /// Whether Prometheus is asked during the soak if the new pods keep the objectives of the service: errors (at most
+    /// 1 %, or what objectives.maxErrorPercent says below that) and latency (objectives.latencyMilliseconds). Default:
+    /// what the environment says, else false. The environment says where Prometheus is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<bool>,
+    /// Further queries of Prometheus that have to keep within limits during the soak, by a name of your own.
+    #[schemars(extend("maxProperties" = 16))]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, MetricLimit>,
+    /// Seconds until a check is stopped and has failed (C11, C15); what is measured has the soak beside that. Default:
+    /// 300.
     #[schemars(range(min = 1, max = 86400))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<i64>,
+}
+
+/// What a query of Prometheus has to keep within.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.max) || has(self.min)")
+    .message("a query without a limit checks nothing: set max, min or both"))]
+pub struct MetricLimit {
+    /// PromQL that comes to one value. $pods stands for a regular expression of the names of the new pods, as in
+    /// `sum(queue_length{pod=~"$pods"})`.
+    #[schemars(length(min = 1, max = 2048))]
+    pub query: String,
+    /// The value must not be above this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The value must not be below this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
 }
 
 /// A container that checks a service: it passes if it ends with code 0. It is told where and what by
@@ -76,6 +104,8 @@ pub struct CheckJob {
 /// Checks that an environment asks for.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.objectives) || !self.objectives || has(self.prometheus)")
+    .message("checks.objectives are asked of a Prometheus: say in checks.prometheus where it is"))]
 pub struct EnvironmentChecks {
     /// Whether each service is held against the runtime contract. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +113,15 @@ pub struct EnvironmentChecks {
     /// Whether each service that is released blue-green has to bring a check of its own. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<bool>,
+    /// URL of the Prometheus that is asked during the soak, such as http://prometheus.monitoring:9090. The Job that asks
+    /// runs in the namespace of the service. Default: none, and nothing is asked.
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^ ?#]+$')").message("checks.prometheus is an http or https URL such as http://prometheus.monitoring:9090"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<String>,
+    /// Whether each service is held against its objectives during the soak. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<bool>,
 }
 
 /// What a Job of a release is for.

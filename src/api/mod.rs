@@ -34,7 +34,7 @@ pub use governance::{
     VisiobookEnvironmentStatus,
 };
 pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
-pub use jobs::{CheckJob, Checks, EnvironmentChecks, Migration, PastJob, Phase};
+pub use jobs::{CheckJob, Checks, EnvironmentChecks, MetricLimit, Migration, PastJob, Phase};
 pub use monitoring::{Alert, Monitoring, Objectives};
 pub use notifications::{Email, Encryption, Notification, NotificationEvent, Webhook};
 pub use release::{Asked, EnvironmentRollout, Outcome, PastRelease, Promotion, ReleaseState, RolloutStatus};

@@ -26,7 +26,7 @@ pub use revision::{digest, is_digest};
 pub use secret_sources::{External, asked};
 pub use secrets::{PULL_SECRET_KEY, digest as secrets_digest, hold, mounted, references, trusted};
 pub use sidecar::built_in as sidecar_resources;
-pub use valid::{Account, Budget, Checked, Release, Scaling, Serving, Shape, Valid};
+pub use valid::{Account, Budget, Checked, Held, Measured, Release, Scaling, Serving, Shape, Valid};
 
 use crate::api::VisiobookService;
 use crate::facts::EnvironmentFact;

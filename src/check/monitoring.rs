@@ -80,6 +80,17 @@ pub(super) fn resolve(
     })
 }
 
+/// Seconds of `30s` or `2m`.
+pub(super) fn seconds(interval: &str) -> Option<u32> {
+    let (number, unit) = match interval.strip_suffix('s') {
+        Some(number) => (number, 1),
+        None => (interval.strip_suffix('m')?, 60),
+    };
+    let digits =
+        number.len() <= 3 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| number.parse::<u32>().ok()).flatten()?.checked_mul(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -1,8 +1,9 @@
 //! How a service is released: what it says, else what its environment says (C10, C14, C17, C18).
 
 use super::resolve::EnvironmentRules;
-use super::{Checked, Release};
-use crate::api::{Checks, EnvironmentChecks, EnvironmentType, Strategy, VisiobookServiceSpec};
+use super::valid::{Checked, Held, Measured, Release};
+use super::{Monitoring, monitoring};
+use crate::api::{EnvironmentType, Strategy, VisiobookServiceSpec};
 
 /// Seconds until a release is given up, in production and elsewhere.
 pub(super) const DEADLINES: [i64; 2] = [900, 600];
@@ -12,6 +13,8 @@ const SOAK: i64 = 30;
 const WARM: i64 = 600;
 /// Seconds until a check has failed (C11, C15).
 const CHECK: i64 = 300;
+/// Per cent of errors that a release may make, where less calls nobody (I04, X39).
+const ERRORS: f64 = 1.0;
 
 /// How releases go; `None` where pods are replaced one by one.
 pub fn release(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Option<Release> {
@@ -26,12 +29,57 @@ pub fn release(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> O
         deadline: said.deadline_seconds.or(rules.deadline_seconds).unwrap_or(built_in),
         soak: said.soak_seconds.or(rules.soak_seconds).unwrap_or(SOAK),
         warm: said.warm_seconds.or(rules.warm_seconds).unwrap_or(WARM),
-        checks: checks(said.checks.unwrap_or_default(), rules.checks.unwrap_or_default()),
+        checks: checks(spec, environment).map(Box::new),
     })
 }
 
-fn checks(said: Checks, rules: EnvironmentChecks) -> Option<Box<Checked>> {
-    let conformance = said.conformance.or(rules.conformance).unwrap_or(false);
-    let deadline = said.deadline_seconds.unwrap_or(CHECK);
-    (conformance || said.job.is_some()).then(|| Box::new(Checked { conformance, job: said.job, deadline }))
+fn checks(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Option<Checked> {
+    let said = spec.rollout.as_ref().and_then(|rollout| rollout.checks.clone()).unwrap_or_default();
+    let rules =
+        environment.said.rollout.as_ref().and_then(|rollout| rollout.checks.clone()).unwrap_or_default();
+    let watched = monitoring::resolve(spec.monitoring.as_deref(), environment.said.monitoring.as_ref());
+    let is_held = said.objectives.or(rules.objectives).unwrap_or(false) && !spec.is_worker();
+    let measured = rules.prometheus.filter(|_| is_held || !said.metrics.is_empty()).map(|prometheus| {
+        let objectives = watched.as_ref().filter(|_| is_held).map(held);
+        let interval = watched.as_ref().and_then(|watched| monitoring::seconds(&watched.interval));
+        Measured { prometheus, objectives, metrics: said.metrics, interval: interval.map_or(0, i64::from) }
+    });
+    let checked = Checked {
+        conformance: said.conformance.or(rules.conformance).unwrap_or(false),
+        job: said.job,
+        measured,
+        deadline: said.deadline_seconds.unwrap_or(CHECK),
+    };
+    (checked.before_switch() || checked.measured.is_some()).then_some(checked)
+}
+
+fn held(watched: &Monitoring) -> Held {
+    let budget = 100.0 - watched.availability_percent;
+    Held {
+        error_percent: ERRORS.min(watched.max_error_percent).max(budget),
+        latency_milliseconds: watched.latency_milliseconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api;
+
+    #[test]
+    fn the_gate_lies_between_what_is_promised_and_what_calls_somebody() {
+        for (objectives, percent) in [
+            (json!({}), 1.0),
+            (json!({ "maxErrorPercent": 0.5 }), 0.5),
+            (json!({ "availabilityPercent": 95.0 }), 5.0),
+            (json!({ "availabilityPercent": 95.0, "maxErrorPercent": 0.5 }), 5.0),
+        ] {
+            let said: api::Monitoring =
+                serde_json::from_value(json!({ "objectives": objectives })).expect("monitoring");
+            let watched = monitoring::resolve(Some(&said), None).expect("watched");
+            assert_eq!(held(&watched).error_percent, percent, "{objectives}");
+        }
+    }
 }

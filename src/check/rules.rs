@@ -47,7 +47,7 @@ impl Broken {
     }
 }
 
-const RULES: [Rule; 32] = [
+const RULES: [Rule; 33] = [
     origin::name,
     origin::image_or_domain_service,
     origin::image_reference,
@@ -80,6 +80,7 @@ const RULES: [Rule; 32] = [
     secret_sources::sources,
     jobs::migration,
     jobs::check,
+    jobs::measured,
 ];
 
 /// Every refusal, in order.

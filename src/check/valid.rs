@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Exposure, External, Isolation, Monitoring};
 use crate::api::{
-    CheckJob, ConfigFiles, Dependency, DomainService, EnvironmentType, Gpu, KeyRef, LogLevel, Migration,
-    Profile, PullPolicy, ServiceType, Sidecar, SidecarMode, Stack,
+    CheckJob, ConfigFiles, Dependency, DomainService, EnvironmentType, Gpu, KeyRef, LogLevel, MetricLimit,
+    Migration, Profile, PullPolicy, ServiceType, Sidecar, SidecarMode, Stack,
 };
 
 /// A resource that may run.
@@ -195,7 +195,7 @@ pub struct Serving {
 }
 
 /// A release from one colour to the other, in seconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Release {
     /// Whether somebody has to approve.
@@ -213,7 +213,7 @@ pub struct Release {
 }
 
 /// What is checked before traffic moves, and after it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
     /// Whether the runtime contract is.
@@ -222,8 +222,56 @@ pub struct Checked {
     /// A check of the service's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<CheckJob>,
+    /// What Prometheus is asked during the soak.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
     /// Seconds until it has failed.
     pub deadline: i64,
+}
+
+impl Checked {
+    /// Whether anything is checked before traffic moves: what is measured needs requests.
+    pub fn before_switch(&self) -> bool {
+        self.conformance || self.job.is_some()
+    }
+
+    /// Seconds until the check after the switch has failed, of a release that soaks so long.
+    pub fn live_seconds(&self, soak: i64) -> i64 {
+        self.deadline + self.measured.as_ref().map_or(0, |measured| measured.seconds(soak))
+    }
+}
+
+/// What Prometheus is asked during the soak.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// Its URL.
+    pub prometheus: String,
+    /// What the new pods are held against, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<Held>,
+    /// Queries of the service's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, MetricLimit>,
+    /// Seconds from scrape to scrape.
+    pub interval: i64,
+}
+
+impl Measured {
+    /// For how long it is asked: the soak, and no less than three scrapes, the first two of which tell no rate.
+    pub fn seconds(&self, soak: i64) -> i64 {
+        soak.max(3 * self.interval)
+    }
+}
+
+/// The objectives at the gate: between what is promised and what calls somebody (X39).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// Most per cent of the requests that are answered with 5xx (I04, X27).
+    pub error_percent: f64,
+    /// Most milliseconds of the 95th percentile (I02).
+    pub latency_milliseconds: u32,
 }
 
 /// Scaling by load.

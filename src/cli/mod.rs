@@ -10,6 +10,7 @@ mod failed;
 mod files;
 mod handover;
 mod installation;
+mod measure;
 mod operator;
 mod plan;
 pub mod policy;
@@ -44,6 +45,8 @@ enum Command {
     Service(service::Args),
     /// Hold a running service against the runtime contract.
     Conformance(Box<conformance::Args>),
+    /// Hold queries of a Prometheus against limits for a while.
+    Measure(measure::Args),
     /// Print the CRDs, or write them into a folder.
     Crd(crd::Args),
     /// Print the admission policies, or write them into a folder.
@@ -105,6 +108,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Service(args) => service::run(&args),
         Command::Conformance(args) => conformance::run(*args),
+        Command::Measure(args) => measure::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Render(args) => render::run(&args),

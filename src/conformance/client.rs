@@ -60,12 +60,14 @@ pub struct Client {
 }
 
 impl Client {
+    /// One that waits so long for each answer.
     pub fn new(timeout: Duration) -> Client {
         let connector =
             HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
         Client { pool: Pool::builder(TokioExecutor::new()).build(connector), timeout }
     }
 
+    /// Ask once.
     pub async fn ask(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Asked {
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {

@@ -4,7 +4,7 @@
 //! without I/O; `report` tells people, machines and CI what came of it.
 
 pub mod catalog;
-mod client;
+pub mod client;
 mod cors;
 mod envelope;
 mod exposition;

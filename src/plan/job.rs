@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Planned, Site, isolation, render, sidecar_image};
+use super::{Owner, Planned, Site, isolation, monitoring, render, sidecar_image};
 use crate::api::kinds::Kind;
-use crate::api::names;
+use crate::api::names::{self, Colour};
 use crate::api::{CheckJob, KeyRef, Phase};
-use crate::check::{Checked, Serving, built_in_resources};
+use crate::check::{Checked, Measured, Serving, built_in_resources};
 use crate::facts::{Facts, SPARE_SECONDS};
 use crate::rollout::{Run, Stored};
 
@@ -46,7 +46,10 @@ pub(super) fn build(site: &Site<'_>, serving: Option<&Serving>, facts: &Facts) -
         }
         Phase::Preview | Phase::Live => {
             let checked = checked.unwrap_or_default();
-            (check(site, run, &rendered, &checked, serving, facts), checked.deadline, 0)
+            let soak = serving.and_then(|serving| serving.release.as_ref()).map_or(0, |release| release.soak);
+            let is_live = run.phase == Phase::Live;
+            let deadline = if is_live { checked.live_seconds(soak) } else { checked.deadline };
+            (check(site, run, &rendered, (&checked, soak), serving, facts), deadline, 0)
         }
     };
     let template = &rendered.template["spec"];
@@ -121,7 +124,7 @@ fn check(
     site: &Site<'_>,
     run: &Run,
     rendered: &Stored,
-    checked: &Checked,
+    (checked, soak): (&Checked, i64),
     serving: Option<&Serving>,
     facts: &Facts,
 ) -> Value {
@@ -134,20 +137,27 @@ fn check(
     let security = application(rendered)["securityContext"].clone();
     let (requests, limits) = built_in_resources(run.revision.shape.environment);
     let resources = json!({ "requests": requests, "limits": limits });
-    let mut containers = Vec::new();
-    if checked.conformance {
-        containers.push(json!({
-            "name": "conformance",
+    let own = |command: &str, args: Vec<String>, summary: &str| {
+        json!({
+            "name": command,
             "image": sidecar_image(facts),
             "imagePullPolicy": "IfNotPresent",
-            "command": ["/visiobook", "conformance"],
-            "args": ["--url", url],
+            "command": ["/visiobook", command],
+            "args": args,
             // Short enough to be told, where an operator of this release or a later one reads it.
-            "env": [{ "name": "CONFORMANCE_SUMMARY", "value": "/dev/termination-log" }],
+            "env": [{ "name": summary, "value": "/dev/termination-log" }],
             "resources": resources,
             "securityContext": security,
             "terminationMessagePolicy": "FallbackToLogsOnError",
-        }));
+        })
+    };
+    let mut containers = Vec::new();
+    if checked.conformance {
+        containers.push(own("conformance", vec!["--url".into(), url.clone()], "CONFORMANCE_SUMMARY"));
+    }
+    if let Some(measured) = checked.measured.as_ref().filter(|_| run.phase == Phase::Live) {
+        let args = questions(site.owner, site.decision.colour, measured, soak);
+        containers.push(own("measure", args, "MEASURE_SUMMARY"));
     }
     if let Some(job) = &checked.job {
         let mut container = json!({
@@ -176,6 +186,34 @@ fn check(
         pod["initContainers"] = containers.into();
     }
     pod
+}
+
+/// What `visiobook measure` is told: the service's objectives and its own queries, of the pods of a colour.
+fn questions(owner: &Owner, colour: Colour, measured: &Measured, soak: i64) -> Vec<String> {
+    let pods = format!("{}-[a-z0-9]+-[a-z0-9]+", names::coloured(&owner.name, colour));
+    let mut args = vec![
+        "--prometheus".into(),
+        measured.prometheus.clone(),
+        "--seconds".into(),
+        measured.seconds(soak).to_string(),
+    ];
+    let mut ask = |name: &str, query: &str, limits: [(&str, Option<f64>); 2]| {
+        args.extend(["--query".into(), format!("{name}={query}")]);
+        for (limit, value) in limits {
+            args.extend(value.into_iter().flat_map(|value| [limit.to_string(), format!("{name}={value}")]));
+        }
+    };
+    if let Some(held) = &measured.objectives {
+        let objectives = monitoring::objectives(owner, &pods);
+        let most = [held.error_percent, f64::from(held.latency_milliseconds)];
+        for ((name, query), most) in objectives.iter().zip(most) {
+            ask(name, query, [("--max", Some(most)), ("--min", None)]);
+        }
+    }
+    for (name, limit) in &measured.metrics {
+        ask(name, &limit.query.replace("$pods", &pods), [("--max", limit.max), ("--min", limit.min)]);
+    }
+    args
 }
 
 fn variables(job: &CheckJob, url: &str, run: &Run) -> Vec<Value> {

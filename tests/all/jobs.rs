@@ -411,3 +411,86 @@ fn an_environment_can_ask_for_checks_and_a_service_cannot_take_them_out() {
         [("image-tag", field()), ("image-digest", field()), ("image-registry", field())]
     );
 }
+
+#[test]
+fn what_serves_is_held_against_its_objectives_and_queries_of_its_own_for_the_soak() {
+    let measured = json!({ "rollout": { "checks": { "metrics": {
+        "queue": { "query": "max(queue_length{pod=~\"$pods\"})", "max": 100.0, "min": 0.5 },
+    } } }, "monitoring": { "objectives": { "latencyMilliseconds": 300 } } });
+    let asks = json!({ "rollout": { "soakSeconds": 100, "checks": { "objectives": true, "prometheus": "http://prometheus:9090" } } });
+    let (case, mut facts) = released(measured, asks);
+    let (moved, plan) = pass(&case, &facts);
+    assert_eq!(
+        (moved.colour, state(&moved).0),
+        (Colour::Green, ReleaseState::Soaking),
+        "before the switch there are no requests to look at: {}",
+        moved.message
+    );
+    see(&mut facts, &moved, &plan);
+    let (live, plan) = pass(&case, &facts);
+    let attempt = state(&live).1.attempt.clone().expect("an attempt");
+    let job = find(&plan, Kind::Job)[0];
+    assert_eq!(job["metadata"]["name"], format!("users-{attempt}-live"));
+    assert_eq!(job["spec"]["activeDeadlineSeconds"], 300 + 100 + 60, "the soak is none of its own time");
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["initContainers"], Value::Null);
+    let container = &pod["containers"][0];
+    assert_eq!(
+        (&container["name"], &container["image"]),
+        (&json!("measure"), &json!(crate::cases::SIDECAR_IMAGE))
+    );
+    let args: Vec<&str> =
+        container["args"].as_array().expect("args").iter().filter_map(Value::as_str).collect();
+    assert_eq!(args[..4], ["--prometheus", "http://prometheus:9090", "--seconds", "100"]);
+    let pods = "users-green-[a-z0-9]+-[a-z0-9]+";
+    assert!(
+        args[5].starts_with("errorPercent=") && args[5].contains(&format!("pod=~\"{pods}\"")),
+        "{}",
+        args[5]
+    );
+    assert_eq!(args[6..8], ["--max", "errorPercent=1"]);
+    assert!(args[9].starts_with("latencyMilliseconds="), "{}", args[9]);
+    assert_eq!(args[10..12], ["--max", "latencyMilliseconds=300"]);
+    let queue = format!("queue=max(queue_length{{pod=~\"{pods}\"}})");
+    assert_eq!(args[12..], ["--query", &queue, "--max", "queue=100", "--min", "queue=0.5"]);
+
+    facts.release = live.release;
+    let message = "errorPercent: 7 is above 1".to_string();
+    facts.jobs = vec![self::job(Phase::Live, &attempt, Some(JobEnd { succeeded: false, message }))];
+    let (back, _) = pass(&case, &facts);
+    assert_eq!((back.colour, state(&back).0), (Colour::Blue, ReleaseState::Stable));
+    assert!(back.message.contains("errorPercent: 7 is above 1"), "{}", back.message);
+}
+
+#[test]
+fn objectives_that_nobody_can_look_at_are_refused_with_the_way_out() {
+    let refused = |spec: Value, environment: Value| {
+        let refusals = case(spec, environment).verdict().expect_err("refused");
+        refusals.into_iter().map(|refusal| (refusal.rule, refusal.field)).collect::<Vec<_>>()
+    };
+    let checks = |checks: Value| json!({ "rollout": { "strategy": "BlueGreen", "checks": checks } });
+    let metrics = json!({ "queue": { "query": "vector(1)", "max": 1.0 } });
+    assert_eq!(
+        refused(checks(json!({ "objectives": true, "metrics": metrics })), json!({})),
+        [
+            ("checks-prometheus", "spec.rollout.checks.objectives".to_string()),
+            ("checks-prometheus", "spec.rollout.checks.metrics.queue".to_string())
+        ]
+    );
+    let asks = checks(json!({ "objectives": true, "prometheus": "http://prometheus:9090" }));
+    assert_eq!(
+        refused(json!({ "monitoring": { "enabled": false } }), asks.clone()),
+        [("checks-objectives", "spec.monitoring.enabled".to_string())]
+    );
+    assert_eq!(
+        refused(checks(json!({ "objectives": false })), asks.clone()),
+        [("rollout-checks", "spec.rollout.checks.objectives".to_string())]
+    );
+    let worker = json!({ "service": { "enabled": false } });
+    let held =
+        case(worker.clone(), asks.clone()).verdict().expect("valid").serving.release.expect("blue-green");
+    assert!(held.checks.is_none(), "a worker answers no requests");
+    let mut asked = worker;
+    plan::merge(&mut asked, checks(json!({ "objectives": true })));
+    assert_eq!(refused(asked, asks), [("checks-objectives", "spec.rollout.checks.objectives".to_string())]);
+}

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sidecar", &["contract", "telemetry"]),
     ("services", &["contract", "sidecar"]),
     ("conformance", &["contract"]),
+    ("measure", &["conformance"]),
     (
         "operator",
         &[
@@ -60,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sidecar",
             "services",
             "conformance",
+            "measure",
             "operator",
         ],
     ),

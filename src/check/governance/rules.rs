@@ -239,6 +239,12 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "rollout-checks",
+        field: "spec.rollout.checks.objectives",
+        holds: "!has(object.spec.rollout) || !has(object.spec.rollout.checks) || !has(object.spec.rollout.checks.objectives) || object.spec.rollout.checks.objectives || !has(variables.environment.rollout) || !has(variables.environment.rollout.checks) || !has(variables.environment.rollout.checks.objectives) || !variables.environment.rollout.checks.objectives",
+        message: "'services are held against their objectives in ' + variables.name + ': take spec.rollout.checks.objectives out'",
+    },
+    Rule {
+        name: "rollout-checks",
         field: "spec.rollout.checks.job",
         holds: "variables.releases != 'BlueGreen' || !has(variables.environment.rollout) || !has(variables.environment.rollout.checks) || !has(variables.environment.rollout.checks.job) || !variables.environment.rollout.checks.job || (has(object.spec.rollout) && has(object.spec.rollout.checks) && has(object.spec.rollout.checks.job))",
         message: "'a release is checked by a Job of the service in ' + variables.name + ': say what checks it in spec.rollout.checks.job'",

@@ -2,6 +2,7 @@
 
 use super::{Broken, Subject};
 use crate::api::{Objectives, names};
+use crate::check::monitoring::seconds;
 
 /// Labels that alerts set themselves.
 const OF_ALERTS: [&str; 4] = ["alertname", "severity", "namespace", "service"];
@@ -50,17 +51,6 @@ pub(super) fn monitoring(it: &Subject<'_>, broken: &mut Broken) {
         );
         broken.tell("latency-objective", "spec.monitoring.objectives.latencyMilliseconds", message);
     }
-}
-
-/// Seconds of `30s` or `2m`.
-fn seconds(interval: &str) -> Option<u32> {
-    let (number, unit) = match interval.strip_suffix('s') {
-        Some(number) => (number, 1),
-        None => (interval.strip_suffix('m')?, 60),
-    };
-    let digits =
-        number.len() <= 3 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| number.parse::<u32>().ok()).flatten()?.checked_mul(unit)
 }
 
 fn is_label(text: &str) -> bool {

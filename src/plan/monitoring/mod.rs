@@ -6,7 +6,7 @@ pub mod grafana;
 pub mod rules;
 mod scrape;
 
-use super::{Planned, Site, variables};
+use super::{Owner, Planned, Site, variables};
 use crate::api::SidecarMode;
 use crate::check::{Exposure, Monitoring, Serving, Shape};
 
@@ -43,6 +43,24 @@ pub(super) fn build(
         planned.push(dashboard::build(site, &watched));
     }
     planned
+}
+
+/// What a release is held against, by name: per cent of errors, and milliseconds of the 95th percentile, of pods whose
+/// names match. Pods that nobody has called keep both, and pods that nobody scrapes keep neither.
+pub(super) fn objectives(owner: &Owner, pods: &str) -> [(&'static str, String); 2] {
+    let of = |metric: &str, more: &str| {
+        let (namespace, name) = (&owner.namespace, &owner.name);
+        format!(r#"{metric}{{namespace="{namespace}",job="{name}",pod=~"{pods}"{more}}}"#)
+    };
+    let rate = |metric: &str, more: &str| format!("rate({}[5m])", of(metric, more));
+    let (requests, failed) =
+        (rate("http_requests_total", ""), rate("http_requests_total", r#",status_code=~"5..""#));
+    let (up, buckets) = (of("up", ""), rate("http_request_duration_seconds_bucket", ""));
+    let errors = format!("100 * (sum({failed}) or sum({up}) * 0) / ((sum({requests}) > 0) or sum({up}))");
+    let latency = format!(
+        "1000 * ((histogram_quantile(0.95, sum by (le) ({buckets})) >= 0) or sum({up}) * 0 / sum({up}))"
+    );
+    [("errorPercent", errors), ("latencyMilliseconds", latency)]
 }
 
 impl Watched<'_> {

@@ -44,8 +44,10 @@ impl Walk<'_> {
             Some(Err(why)) => return self.go_back(Outcome::RolledBack, &why),
             None => {
                 // A Job that cannot even be made must not keep both colours for ever.
-                let checks = scene.settings.and_then(|settings| settings.checks.as_ref());
-                let latest = over + checks.map_or(0, |checks| checks.deadline);
+                let longest = scene.settings.and_then(|settings| {
+                    settings.checks.as_ref().map(|checks| checks.live_seconds(settings.soak))
+                });
+                let latest = over + longest.unwrap_or(0);
                 if now >= latest {
                     let why = format!("{}, and its time is over", self.record.reason);
                     return self.go_back(Outcome::RolledBack, &why);

@@ -4,7 +4,7 @@
 use super::Walk;
 use super::attempt::seconds;
 use crate::api::{PastJob, Phase, ReleaseState};
-use crate::check::Release;
+use crate::check::{Checked, Release};
 use crate::facts::{Spot, trouble};
 use crate::rollout::jobs::{State, told};
 
@@ -51,7 +51,8 @@ impl Walk<'_> {
     /// Whether a check has passed, where there is one. What is brought back was checked when it was released.
     pub(super) fn is_checked(&mut self, phase: Phase, settings: &Release) -> Done {
         // Where no pod is wanted nobody answers, and nobody asks.
-        if settings.checks.is_none() || self.takes_back() || self.needed() == 0 {
+        let checked = |checks: &Checked| phase != Phase::Preview || checks.before_switch();
+        if !settings.checks.as_deref().is_some_and(checked) || self.takes_back() || self.needed() == 0 {
             return Some(Ok(()));
         }
         self.ask(phase)

@@ -260,7 +260,7 @@ impl World {
     }
 
     fn settings(&self) -> Option<Release> {
-        let checked = || Box::new(Checked { conformance: true, job: None, deadline: JOB });
+        let checked = || Box::new(Checked { conformance: true, deadline: JOB, ..Checked::default() });
         let checks = self.checks.then(checked);
         self.blue_green.then_some(Release { approval: self.approval, checks, ..SETTINGS })
     }
