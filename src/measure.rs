@@ -13,6 +13,10 @@ use crate::conformance::client::Client;
 const PAUSE: Duration = Duration::from_secs(5);
 /// Readings outside of its limits, one after the other, after which a query has failed: one may be chance.
 const IN_A_ROW: u32 = 3;
+/// What stands for the time since the first reading in a query: what was before is not the new pods'.
+const WINDOW: &str = "$window";
+/// The least that it stands for.
+const LEAST_WINDOW: u64 = 15;
 /// Longest time that one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -107,8 +111,10 @@ pub async fn hold(
     let begun = Instant::now();
     let mut known_since: Option<Instant> = None;
     loop {
+        let window = format!("{}s", begun.elapsed().as_secs().max(LEAST_WINDOW));
         for (limit, course) in limits.iter().zip(&mut courses) {
-            course.take(limit, ask(&client, prometheus, &limit.query).await);
+            let query = limit.query.replace(WINDOW, &window);
+            course.take(limit, ask(&client, prometheus, &query).await);
         }
         let wrong = |courses: &[Course]| courses.iter().filter_map(|course| course.wrong.clone()).collect();
         if courses.iter().any(|course| course.broken >= IN_A_ROW) {

@@ -3,6 +3,7 @@
 use serde_json::json;
 use visiobook::api::kinds::Kind;
 
+use super::jobs::PYTHON;
 use crate::support::beside::{Beside, Borrowed};
 use crate::support::definitions::Definitions;
 use crate::support::operator::{Stage, alone};
@@ -41,8 +42,12 @@ async fn values_of_a_store_reach_pods_and_a_new_one_replaces_them() {
     let operator = stage.operator(&proxy);
     operator.leads().await;
 
-    site.apply("users", quick(json!({ "secrets": { "TOKEN": { "remote": { "key": "users-token" } } } })))
-        .await;
+    let users = |key: &str| {
+        quick(
+            json!({ "stack": "python", "image": PYTHON, "secrets": { "TOKEN": { "remote": { "key": key } } } }),
+        )
+    };
+    site.apply("users", users("users-token")).await;
     site.ready("users").await;
     assert_eq!(token(&site.namespace), "one");
 
@@ -62,8 +67,7 @@ async fn values_of_a_store_reach_pods_and_a_new_one_replaces_them() {
     .await;
 
     // What the store does not have is told by the store's own words.
-    let missing = json!({ "TOKEN": { "remote": { "key": "nobody-has-it" } } });
-    site.apply("users", quick(json!({ "secrets": missing }))).await;
+    site.apply("users", users("nobody-has-it")).await;
     let asked = || async {
         let secret = site.existing(Kind::ExternalSecret, "users-secrets").await;
         let ready = secret["status"]["conditions"][0].clone();
@@ -73,12 +77,14 @@ async fn values_of_a_store_reach_pods_and_a_new_one_replaces_them() {
     assert_eq!(token(&site.namespace), "two", "what runs goes on");
 }
 
+const PRINT: &str = "import os; print(os.environ['TOKEN'])";
+
 /// What the application of the newest pod was given.
 fn token(namespace: &str) -> String {
     let newest = ["get", "pods", "-n", namespace, "-o", "name", "--sort-by=.metadata.creationTimestamp"];
     let pods = kubectl(&newest, None);
     let pod = pods.lines().last().expect("a pod").to_string();
-    kubectl(&["exec", "-n", namespace, &pod, "-c", "users", "--", "printenv", "TOKEN"], None)
+    kubectl(&["exec", "-n", namespace, &pod, "-c", "app", "--", "/interpreter", "-c", PRINT], None)
         .trim()
         .to_string()
 }

@@ -22,7 +22,7 @@ fn podinfo(release: usize) -> Value {
         "replicas": 2,
         "env": { "PODINFO_PORT": "8080", "PODINFO_DATA_PATH": "/tmp", "RELEASE": release.to_string() },
         "probes": { "readiness": { "initialDelaySeconds": 0, "periodSeconds": 1 } },
-        "ingress": { "path": "/", "hosts": ["books.visiobook.com"] },
+        "ingress": { "path": "/", "hosts": ["books.visiobook.com"], "tls": { "enabled": false } },
     })
 }
 
@@ -32,8 +32,11 @@ async fn traefik(site: &Site) -> (Vec<Beside>, SocketAddr) {
     let (port, api) = (free_port(), free_port());
     // Gives it the rights of the tests, without keys of its own.
     let proxy = Beside::start(Path::new("kubectl"), &["proxy".into(), format!("--port={api}")]);
-    let mut arguments =
-        vec![format!("--entrypoints.web.address=127.0.0.1:{port}"), "--log.level=INFO".to_string()];
+    let mut arguments = vec![
+        format!("--entrypoints.web.address=127.0.0.1:{port}"),
+        "--log.level=DEBUG".to_string(),
+        "--log.filePath=/tmp/traefik.out".to_string(),
+    ];
     for provider in ["kubernetesingress", "kubernetesgateway"] {
         arguments.push(format!("--providers.{provider}=true"));
         arguments.push(format!("--providers.{provider}.endpoint=http://127.0.0.1:{api}"));

@@ -21,7 +21,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{Site, events, eventually, is, message, observed, quick};
 
 /// An image with an interpreter, so that a test can say what its Jobs do.
-const PYTHON: &str = "docker.io/visiobook/example-python:1.0.0";
+pub(super) const PYTHON: &str = "docker.io/visiobook/example-python:1.0.0";
 
 /// A service whose migration is this program; `release` makes revisions differ.
 fn migrating(program: &str, release: &str) -> Value {
@@ -265,14 +265,14 @@ async fn a_release_is_held_against_the_contract_and_one_that_breaks_it_ends() {
     operator.leads().await;
     site.apply("users", quick(json!({}))).await;
     site.ready("users").await;
-    // Callers get the application's own answers, without the ids and headers of the contract.
+    // Callers get the application's own answers, and nobody counts them.
     let mut bare = second();
     bare["sidecar"] = json!({ "mode": "Observe" });
     site.apply("users", bare).await;
     let failed = ended(site, "users", Outcome::Failed).await;
     assert_eq!((failed.colour, selects(site, "users").await), (Colour::Blue, Some(Colour::Blue)));
     let why = &failed.history[0].reason;
-    assert!(why.contains("container conformance") && why.contains("correlation"), "{why}");
+    assert!(why.contains("container conformance") && why.contains("http_requests_total"), "{why}");
 
     site.apply("users", quick(json!({ "env": { "RELEASE": "3" } }))).await;
     let promoted = state(site, "users", ReleaseState::Retiring).await;

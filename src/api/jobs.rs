@@ -66,8 +66,8 @@ pub struct Checks {
 #[x_kube(validation = Rule::new("has(self.max) || has(self.min)")
     .message("a query without a limit checks nothing: set max, min or both"))]
 pub struct MetricLimit {
-    /// PromQL that comes to one value. $pods stands for a regular expression of the names of the new pods, as in
-    /// `sum(queue_length{pod=~"$pods"})`.
+    /// PromQL that comes to one value. $pods stands for a regular expression of the names of the pods that serve, and
+    /// $window for the time since traffic moved, as in `sum(rate(jobs_failed_total{pod=~"$pods"}[$window]))`.
     #[schemars(length(min = 1, max = 2048))]
     pub query: String,
     /// The value must not be above this.

@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// Seconds until there has to be something to read of each query: longer than Prometheus takes from scrape to scrape.
     #[arg(long, value_name = "SECONDS", default_value_t = 150)]
     patience: u64,
-    /// A query, and a name for it.
+    /// A query, and a name for it. $window in it stands for the time since the first reading, such as 45s.
     #[arg(long = "query", value_name = "NAME=PROMQL", value_parser = pair, required = true)]
     queries: Vec<(String, String)>,
     /// The least that its value may be.

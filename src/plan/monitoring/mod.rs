@@ -46,13 +46,13 @@ pub(super) fn build(
 }
 
 /// What a release is held against, by name: per cent of errors, and milliseconds of the 95th percentile, of pods whose
-/// names match. Pods that nobody has called keep both, and pods that nobody scrapes keep neither.
+/// names match, since traffic moved. Pods that nobody has called keep both, and pods that nobody scrapes keep neither.
 pub(super) fn objectives(owner: &Owner, pods: &str) -> [(&'static str, String); 2] {
     let of = |metric: &str, more: &str| {
         let (namespace, name) = (&owner.namespace, &owner.name);
         format!(r#"{metric}{{namespace="{namespace}",job="{name}",pod=~"{pods}"{more}}}"#)
     };
-    let rate = |metric: &str, more: &str| format!("rate({}[5m])", of(metric, more));
+    let rate = |metric: &str, more: &str| format!("rate({}[$window])", of(metric, more));
     let (requests, failed) =
         (rate("http_requests_total", ""), rate("http_requests_total", r#",status_code=~"5..""#));
     let (up, buckets) = (of("up", ""), rate("http_request_duration_seconds_bucket", ""));
