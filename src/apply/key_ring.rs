@@ -214,5 +214,6 @@ mod tests {
         };
         assert!(holds(&one.public) && !holds(&other.public));
         assert!(service_token::mint(&one.public, "k", &grant).is_err(), "a public key mints");
+        assert!(leave::mint(&one.public, "k", "shop/orders", 10).is_err(), "a public key mints");
     }
 }
