@@ -61,7 +61,7 @@ fn address(place: &Place) -> Option<IpAddr> {
 pub enum Heard {
     /// Clients leave.
     Leaving,
-    /// The sidecar does not know the operator: it is of an earlier revision, or has no keys yet.
+    /// The sidecar does not know the operator: it is of an earlier release, or has no keys yet.
     Refused(StatusCode),
     /// Nobody answered.
     Unanswered(String),

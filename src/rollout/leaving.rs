@@ -2,9 +2,12 @@
 //! colour that has lost its traffic are told of it: at each change, and once more by an operator that starts anew while
 //! the release is soaking, for it does not know whether the one before has told them.
 
-use super::Decision;
+use serde_json::Value;
+
+use super::{Decision, recall};
 use crate::api::ReleaseState;
 use crate::api::names::Colour;
+use crate::contract::leave;
 use crate::facts::Facts;
 
 /// A colour whose clients are to leave, and why.
@@ -30,17 +33,32 @@ impl Decision {
         } else {
             return None;
         };
-        Some(Leaving { colour: self.colour.other(), reason })
+        let colour = self.colour.other();
+        hears(colour, facts).then_some(Leaving { colour, reason })
     }
+}
+
+/// Whether the sidecars of a colour know the operator, as its revision was rendered: what else may listen in a pod is not
+/// to be handed a token.
+fn hears(colour: Colour, facts: &Facts) -> bool {
+    let revision = facts.deployments.get(&colour).map(|deployment| &deployment.revision);
+    let stored = revision.and_then(|hash| recall(hash, facts).ok().flatten()?.0.stored);
+    let sidecar = stored.as_ref().and_then(|stored| stored.template.pointer("/spec/initContainers/0/env"));
+    let mut env = sidecar.and_then(Value::as_array).into_iter().flatten();
+    env.any(|variable| variable["name"] == leave::VARIABLE)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::release::first;
     use super::super::{Jobs, Reason, Rotation};
     use super::*;
     use crate::api::RolloutStatus;
     use crate::api::names::Colour::{Blue, Green};
+    use crate::check::Shape;
+    use crate::facts::{DeploymentFact, RevisionFact};
 
     fn serves(colour: Colour, state: ReleaseState) -> Decision {
         Decision {
@@ -60,8 +78,22 @@ mod tests {
         }
     }
 
+    /// Two colours, whose sidecars have these variables.
+    fn saw_with(selected: Option<Colour>, env: Value) -> Facts {
+        let hash = "0123456789".to_string();
+        let template = json!({ "spec": { "initContainers": [{ "env": env }] } });
+        let data = json!({ "shape": Shape::default(), "template": template, "config": {}, "number": 1 });
+        let runs = DeploymentFact { revision: hash.clone(), ..DeploymentFact::default() };
+        Facts {
+            selected,
+            deployments: Colour::ALL.map(|colour| (colour, runs.clone())).into(),
+            revisions: vec![RevisionFact { hash, number: 1, data, serving: None }],
+            ..Facts::default()
+        }
+    }
+
     fn saw(selected: Option<Colour>) -> Facts {
-        Facts { selected, ..Facts::default() }
+        saw_with(selected, json!([{ "name": "A" }, { "name": leave::VARIABLE, "value": "{}" }]))
     }
 
     fn leaves(decision: &Decision, saw: &Facts, selected: Colour, known: Option<Colour>) -> Option<Colour> {
@@ -101,6 +133,19 @@ mod tests {
         for state in [ReleaseState::Stable, ReleaseState::Deploying, ReleaseState::Retiring] {
             assert_eq!(again(state), None, "{state:?}");
         }
+    }
+
+    #[test]
+    fn pods_that_know_of_no_operator_are_handed_no_token() {
+        let decision = serves(Green, ReleaseState::Soaking);
+        let told = |facts: &Facts| leaves(&decision, facts, Green, Some(Blue));
+        assert_eq!(told(&saw(Some(Blue))), Some(Blue));
+        assert_eq!(told(&saw_with(Some(Blue), json!([{ "name": "VISIOBOOK_SIDECAR" }]))), None);
+        assert_eq!(told(&saw_with(Some(Blue), Value::Null)), None);
+        // Its Deployment is gone, or nothing is known of its revision.
+        let gone = Facts { deployments: Default::default(), ..saw(Some(Blue)) };
+        let lost = Facts { revisions: Vec::new(), ..saw(Some(Blue)) };
+        assert_eq!((told(&gone), told(&lost)), (None, None));
     }
 
     #[test]
