@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::secrets::hex;
+use crate::contract::leave;
 use crate::contract::service_token::{self, Grant};
 use crate::facts::{Signing, SigningKey, TokenContent};
 
@@ -131,6 +132,14 @@ impl KeyRing {
             .map_err(|error| Error::Unmade(error.to_string()))
     }
 
+    /// A word to the sidecars of a service that its clients are to leave; none before the first key signs.
+    pub fn leave(&self, namespace: &str, service: &str, now: u64) -> Option<String> {
+        let signing = self.signing()?;
+        let known = self.known();
+        let pair = known.pairs.iter().find(|pair| pair.key.kid == signing.kid)?;
+        leave::mint(&pair.private, &signing.kid, &leave::audience(namespace, service), now).ok()
+    }
+
     /// Write the keys as `change` leaves them, unless somebody else has written them since they were read.
     async fn change(&self, change: impl FnOnce(&mut Vec<Pair>)) -> Result<(), kube::Error> {
         let mut known = self.known();
@@ -205,5 +214,6 @@ mod tests {
         };
         assert!(holds(&one.public) && !holds(&other.public));
         assert!(service_token::mint(&one.public, "k", &grant).is_err(), "a public key mints");
+        assert!(leave::mint(&one.public, "k", "shop/orders", 10).is_err(), "a public key mints");
     }
 }

@@ -77,8 +77,7 @@ pub(super) fn see(
         .get(Kind::Service, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(owner))
         .map(|live| live.json());
-    let selected =
-        traffic.as_ref().and_then(|service| Colour::parse(text(service, "/spec/selector/version")?));
+    let selected = traffic.as_ref().and_then(selects);
     let service_target = traffic.as_ref().and_then(target);
     let autoscaler_problem = cache
         .get(Kind::HorizontalPodAutoscaler, &owner.namespace, &owner.name)
@@ -160,6 +159,16 @@ pub(super) fn originals(facts: &Facts) -> BTreeSet<SecretKey> {
         .flatten()
         .filter_map(|name| name.as_str().map(str::to_string));
     named.chain(running).map(|name| (name, check::PULL_SECRET_KEY.to_string())).collect()
+}
+
+/// Colour that the Service selects, as it was seen or written last.
+pub fn selected(cache: &Cache, owner: &Owner) -> Option<Colour> {
+    let service = cache.get(Kind::Service, &owner.namespace, &owner.name)?;
+    service.belongs_to(owner).then(|| selects(&service.json())).flatten()
+}
+
+fn selects(service: &Value) -> Option<Colour> {
+    Colour::parse(text(service, "/spec/selector/version")?)
 }
 
 /// The Deployments of a service.

@@ -9,7 +9,7 @@ use std::process::Command as Program;
 
 use anyhow::{Context, bail};
 
-use crate::contract;
+use crate::contract::{self, leave};
 use crate::sidecar::{run, settings};
 
 /// The program that holds the sidecar alone.
@@ -61,8 +61,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             runtime.block_on(crate::sidecar::drain::ask(port)).map_err(Into::into)
         }
         None => {
-            let outcome = read(args.settings)
-                .and_then(|settings| Ok(runtime.block_on(run::run(settings, super::stopped()))?));
+            let outcome = read(args.settings).and_then(|settings| Ok((settings, operator()?))).and_then(
+                |(settings, operator)| {
+                    Ok(runtime.block_on(run::run(settings, operator, super::stopped()))?)
+                },
+            );
             if let Err(error) = &outcome {
                 leave_word(&format!("{error:#}"));
             }
@@ -77,6 +80,12 @@ fn leave_word(text: &str) {
     if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG) {
         let _ = file.write_all(text.as_bytes());
     }
+}
+
+/// What the operator is known by, where it is.
+fn operator() -> anyhow::Result<Option<leave::Operator>> {
+    let text = std::env::var(leave::VARIABLE).ok().filter(|text| !text.is_empty());
+    text.map(|text| serde_json::from_str(&text).context(leave::VARIABLE)).transpose()
 }
 
 fn read(file: Option<PathBuf>) -> anyhow::Result<contract::settings::Settings> {

@@ -4,6 +4,7 @@
 
 pub mod domain_services;
 pub mod evidence;
+pub mod leave;
 pub mod service_token;
 pub mod settings;
 

@@ -17,6 +17,7 @@ pub(super) use dependencies::LOOK_AGAIN;
 
 use super::backoff::Backoff;
 use super::governance::Governance;
+use super::leaving::Leavers;
 use super::notifier::Notifier;
 use super::observing::Observing;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
@@ -65,6 +66,7 @@ pub(super) struct Context {
     environments: RwLock<BTreeMap<String, VisiobookEnvironmentSpec>>,
     pub(super) governance: Governance,
     pub(super) notifier: Notifier,
+    pub(super) leavers: Leavers,
     namespaces: RwLock<HashMap<String, surroundings::Place>>,
     missing_kinds: RwLock<MissingKinds>,
 }
@@ -89,6 +91,7 @@ impl Context {
             observing: None,
             ring,
             notifier: Notifier::new(&operator.namespace),
+            leavers: Leavers::default(),
             gated_pods: GatedPods::default(),
             dependencies: dependencies::Dependencies::default(),
             operator,
@@ -219,6 +222,7 @@ impl Context {
         self.looked(&uid, None);
         self.note_replicas(&uid, None);
         self.governance.forget(&uid);
+        self.leavers.forget(&uid);
         self.forget_needs(&(service.namespace().unwrap_or_default(), service.name_any()));
         self.trigger_governance(&service.namespace().unwrap_or_default());
         self.backoff.clear(&uid);

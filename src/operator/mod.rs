@@ -9,6 +9,7 @@ mod image;
 mod key_ring;
 mod kinds;
 pub mod leader;
+mod leaving;
 mod notifier;
 mod observing;
 mod reconcile;

@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 
 use super::context::{Context, Guarded, LOOK_AGAIN};
 use super::events::{self, Told};
-use super::{gates, notifier, unready};
+use super::{gates, leaving, notifier, unready};
 use crate::api::names;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
 use crate::apply::{self, Error};
@@ -164,6 +164,7 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     if let Err(Error::NotLeader) = &result {
         return Err(Error::NotLeader.into());
     }
+    leaving::tell(context, &owner, &decision, &facts); // beside this pass
 
     let told = gates::tell(context, service, &owner, &gating).await; // writes
     let failure = result.and(told).err().map(|error| failure(&error));

@@ -36,7 +36,7 @@ const KEPT: [&str; 12] = [
 /// The Job that is to run, if any. It comes after the record of the release, which names it.
 pub(super) fn build(site: &Site<'_>, serving: Option<&Serving>, facts: &Facts) -> Option<Planned> {
     let run = site.decision.jobs.run.as_ref()?;
-    let rendered = render(site.owner, &run.revision, facts);
+    let rendered = render(site.owner, &run.revision, serving, facts);
     let checked = serving.and_then(|serving| serving.release.as_ref()?.checks.as_deref().cloned());
     let (mut pod, deadline, retries) = match run.phase {
         Phase::Migration => {

@@ -98,7 +98,7 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         plan.objects.extend(external::build(&site, serving));
     }
     if let Some(revision) = revision {
-        let rendered = render(owner, revision, facts);
+        let rendered = render(owner, revision, serving, facts);
         plan.objects.push(config::build(&site, &rendered));
         let (tokens, wake_at) = service_token::build(&site, &revision.shape, &rendered.template, facts);
         let (copies, kept) = pull_secret::build(&site, &revision.shape, facts);
@@ -161,7 +161,7 @@ fn prepare(plan: &mut Plan, site: &Site<'_>, serving: Option<&Serving>, facts: &
         plan.keep.extend(kept);
     }
     for (ended, serving) in &jobs.ended {
-        let rendered = render(site.owner, ended, facts);
+        let rendered = render(site.owner, ended, serving.as_ref(), facts);
         add(&mut plan.objects, vec![history::build(site, ended, &rendered, serving.as_ref(), facts)]);
     }
     plan.keep.extend(jobs.kept.iter().map(|name| (Kind::Job, name.clone())));
@@ -206,11 +206,12 @@ fn around(owner: &Owner) -> impl Iterator<Item = (Kind, String)> + '_ {
 }
 
 /// A revision's template and config: as stored, or rendered now, for the first and only time.
-fn render(owner: &Owner, revision: &Wanted, facts: &Facts) -> Stored {
+fn render(owner: &Owner, revision: &Wanted, serving: Option<&Serving>, facts: &Facts) -> Stored {
     revision.stored.clone().unwrap_or_else(|| {
         let shape: Shape = domain_service::complete(&revision.shape, facts);
         let config = config::content(&shape);
-        let template = template::render(owner, &shape, &revision.hash, &config, facts);
+        let hears = service_token::hears_operator(&shape, serving);
+        let template = template::render(owner, &shape, &revision.hash, &config, hears, facts);
         Stored::new(shape, template, config, revision.number)
     })
 }

@@ -44,7 +44,7 @@ pub(super) fn build(
         ..decision.clone()
     };
     let site = Site { owner, decision: &decision, replicas };
-    let rendered = render(owner, revision, facts);
+    let rendered = render(owner, revision, serving, facts);
     (second.before, second.kept) = before(&site, revision, facts, serving);
     second.pods.push(service::preview(&site, revision, &rendered));
     second.pods.extend(serving.and_then(|serving| budget::build(&site, serving)));
@@ -61,7 +61,7 @@ pub(super) fn before(
     facts: &Facts,
     serving: Option<&Serving>,
 ) -> (Vec<Planned>, Vec<(Kind, String)>) {
-    let rendered = render(site.owner, revision, facts);
+    let rendered = render(site.owner, revision, serving, facts);
     let mut objects = vec![config::build(site, &rendered)];
     let (tokens, _) = service_token::build(site, &revision.shape, &rendered.template, facts);
     let (copies, kept) = pull_secret::build(site, &revision.shape, facts);

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Planned, Site};
+use super::{Owner, Planned, Site};
 use crate::api::kinds::Kind;
 use crate::api::{Dependency, SidecarMode, names};
-use crate::check::Shape;
-use crate::contract::service_token;
+use crate::check::{Serving, Shape};
+use crate::contract::{leave, service_token};
 use crate::facts::{Content, Facts, Signing, TokenContent};
 
 /// Volume of the application's container.
@@ -29,6 +29,21 @@ pub(super) fn verifies(shape: &Shape) -> bool {
         && said.is_some_and(|said| said.auth.is_some() || said.service_tokens.is_some())
 }
 
+/// Whether the operator tells its sidecar when traffic has left: it has clients, and two colours.
+pub(super) fn hears_operator(shape: &Shape, serving: Option<&Serving>) -> bool {
+    let has_colours = serving.is_some_and(|serving| serving.release.is_some());
+    has_colours && !shape.worker && shape.mode() == SidecarMode::Proxy
+}
+
+/// What the sidecar knows the operator by.
+pub(super) fn operator_variable(owner: &Owner) -> Value {
+    let operator = leave::Operator {
+        keys_folder: KEYS_FOLDER.to_string(),
+        service: leave::audience(&owner.namespace, &owner.name),
+    };
+    json!({ "name": leave::VARIABLE, "value": json!(operator).to_string() })
+}
+
 /// What the application finds its token by: the file is current, the variable what it was when the container started.
 pub(super) fn variables(service: &str, shape: &Shape) -> Vec<(&'static str, Value)> {
     if !has_token(shape) {
@@ -44,13 +59,16 @@ pub(super) fn variables(service: &str, shape: &Shape) -> Vec<(&'static str, Valu
 }
 
 /// The volumes of a pod.
-pub(super) fn volumes(service: &str, shape: &Shape) -> Vec<Value> {
+pub(super) fn volumes(service: &str, shape: &Shape, hears_operator: bool) -> Vec<Value> {
     let token = has_token(shape).then(|| {
         json!({ "name": TOKEN_VOLUME, "secret": { "secretName": names::service_token(service), "defaultMode": 0o440 } })
     });
-    let keys = verifies(shape).then(|| {
-        json!({ "name": KEYS_VOLUME, "configMap": { "name": names::service_keys(service), "defaultMode": 0o444 } })
-    });
+    let mut keys = json!({ "name": names::service_keys(service), "defaultMode": 0o444 });
+    if !verifies(shape) {
+        // No pod waits for what only sends clients away.
+        keys["optional"] = true.into();
+    }
+    let keys = has_keys(shape, hears_operator).then(|| json!({ "name": KEYS_VOLUME, "configMap": keys }));
     token.into_iter().chain(keys).collect()
 }
 
@@ -60,9 +78,14 @@ pub(super) fn mount(shape: &Shape) -> Option<Value> {
         .then(|| json!({ "name": TOKEN_VOLUME, "mountPath": service_token::FOLDER, "readOnly": true }))
 }
 
+fn has_keys(shape: &Shape, hears_operator: bool) -> bool {
+    verifies(shape) || hears_operator
+}
+
 /// Where the sidecar finds the keys.
-pub(super) fn keys_mount(shape: &Shape) -> Option<Value> {
-    verifies(shape).then(|| json!({ "name": KEYS_VOLUME, "mountPath": KEYS_FOLDER, "readOnly": true }))
+pub(super) fn keys_mount(shape: &Shape, hears_operator: bool) -> Option<Value> {
+    has_keys(shape, hears_operator)
+        .then(|| json!({ "name": KEYS_VOLUME, "mountPath": KEYS_FOLDER, "readOnly": true }))
 }
 
 /// What the pods of a template mount, and when to look at the token again, in Unix seconds.

@@ -27,13 +27,20 @@ const TRUST_FILE: &str = "ca.pem";
 
 /// The native sidecar: it starts before the application and stops after it. It has no probe of its own: the
 /// application's ask it, and one that held up the start would keep the application from ever answering.
-pub(super) fn container(owner: &Owner, shape: &Shape, facts: &Facts, environment: &[Value]) -> Value {
+pub(super) fn container(
+    owner: &Owner,
+    shape: &Shape,
+    hears_operator: bool,
+    facts: &Facts,
+    environment: &[Value],
+) -> Value {
     let settings = settings(owner, shape, &facts.cluster_domain);
     let wanted = |variable: &Value| {
         settings.dependencies.iter().any(|dependency| *variable == dependency.variable)
             || (*variable == "DB_SSL_MODE" && variables::says(shape, "DATABASE_URL"))
     };
     let mut env = vec![json!({ "name": SETTINGS_VARIABLE, "value": write(&settings) })];
+    env.extend(hears_operator.then(|| service_token::operator_variable(owner)));
     env.extend(environment.iter().filter(|entry| wanted(&entry["name"])).cloned());
     let mut ports = vec![named_port("metrics", METRICS_PORT)];
     if shape.mode() == SidecarMode::Proxy {
@@ -66,7 +73,7 @@ pub(super) fn container(owner: &Owner, shape: &Shape, facts: &Facts, environment
     container["volumeMounts"] = std::iter::once(("tmp", "/tmp"))
         .chain(mounted)
         .map(|(name, path)| json!({ "name": name, "mountPath": path, "readOnly": true }))
-        .chain(service_token::keys_mount(shape))
+        .chain(service_token::keys_mount(shape, hears_operator))
         .collect();
     container
 }

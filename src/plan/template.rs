@@ -12,7 +12,15 @@ use crate::facts::Facts;
 /// Resource that GPUs are offered as, unless the service names another (B07).
 const GPU: &str = "nvidia.com/gpu";
 
-pub(super) fn render(owner: &Owner, shape: &Shape, revision: &str, config: &Value, facts: &Facts) -> Value {
+/// Renders it. `hears_operator`: its sidecar is told by the operator when its clients are to leave.
+pub(super) fn render(
+    owner: &Owner,
+    shape: &Shape,
+    revision: &str,
+    config: &Value,
+    hears_operator: bool,
+    facts: &Facts,
+) -> Value {
     let service = owner.name.as_str();
     let config_name = config::name(service, config);
     let pod = &shape.pod;
@@ -32,13 +40,14 @@ pub(super) fn render(owner: &Owner, shape: &Shape, revision: &str, config: &Valu
         },
         "affinity": apart(service),
         "containers": [container(shape, &environment)],
-        "volumes": volumes(service, shape, &config_name),
+        "volumes": volumes(service, shape, &config_name, hears_operator),
     });
     if shape.is_gated() {
         spec["readinessGates"] = json!([{ "conditionType": names::CONTRACT }]);
     }
     if shape.mode() != SidecarMode::Off {
-        spec["initContainers"] = json!([sidecar::container(owner, shape, facts, &environment)]);
+        spec["initContainers"] =
+            json!([sidecar::container(owner, shape, hears_operator, facts, &environment)]);
     }
     let copies = shape.copied_pull_secrets.iter().map(|from| pull_secret::name(service, from));
     let pulls: Vec<Value> =
@@ -279,7 +288,7 @@ fn resources(shape: &Shape) -> Value {
     json!({ "requests": requests, "limits": limits })
 }
 
-fn volumes(service: &str, shape: &Shape, config_name: &str) -> Vec<Value> {
+fn volumes(service: &str, shape: &Shape, config_name: &str, hears_operator: bool) -> Vec<Value> {
     let mut volumes =
         vec![json!({ "name": "tmp", "emptyDir": {} }), json!({ "name": "var-cache", "emptyDir": {} })];
     if let Some(files) = &shape.config_files {
@@ -290,7 +299,7 @@ fn volumes(service: &str, shape: &Shape, config_name: &str) -> Vec<Value> {
         }));
     }
     volumes.extend(sidecar::volumes(shape));
-    volumes.extend(service_token::volumes(service, shape));
+    volumes.extend(service_token::volumes(service, shape, hears_operator));
     volumes.extend(shape.pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default());
     volumes
 }

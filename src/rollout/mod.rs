@@ -3,11 +3,13 @@
 mod blue_green;
 mod jobs;
 pub mod key_ring;
+mod leaving;
 mod release;
 mod rotation;
 mod stored;
 
 pub use jobs::{Jobs, Run};
+pub use leaving::Leaving;
 pub use rotation::Rotation;
 pub use stored::{Stored, Unreadable};
 

@@ -7,6 +7,7 @@ pub mod csrf;
 pub mod identity;
 pub mod jwks;
 pub mod keys;
+pub mod operator;
 pub mod public;
 pub mod service;
 pub mod token;

@@ -1,4 +1,4 @@
-//! The contract's own port: answers of `report`, and the two ends of a drain.
+//! The contract's own port: answers of `report`, the two ends of a drain, and the operator's word to leave.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +18,9 @@ use tokio::sync::Semaphore;
 use super::correlation::Correlation;
 use super::drain::{Drain, Phase};
 use super::headers;
+use super::leave::Leave;
 use super::report::Report;
+use crate::contract::leave::PATH as LEAVE_PATH;
 use crate::contract::{DRAIN_PATH, DRAINED_PATH};
 
 /// Connections at a time: probes, scrapers and those who wait for the end of a drain.
@@ -29,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const UNTIL_BEGUN: Duration = Duration::from_secs(2);
 
 /// Answer until this is dropped.
-pub async fn serve(listener: TcpListener, report: Arc<Report>, drain: Drain) {
+pub async fn serve(listener: TcpListener, report: Arc<Report>, drain: Drain, leave: Option<Arc<Leave>>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 << 10);
@@ -43,10 +45,13 @@ pub async fn serve(listener: TcpListener, report: Arc<Report>, drain: Drain) {
                 continue;
             }
         };
-        let (report, drain) = (report.clone(), drain.clone());
+        let (report, drain, leave) = (report.clone(), drain.clone(), leave.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (report, drain) = (report.clone(), drain.clone());
-            async move { Ok::<_, Infallible>(answer(&request, peer.ip(), &report, &drain).await.map(Full::new)) }
+            let (report, drain, leave) = (report.clone(), drain.clone(), leave.clone());
+            async move {
+                let answered = answer(&request, peer.ip(), &report, &drain, leave.as_deref()).await;
+                Ok::<_, Infallible>(answered.map(Full::new))
+            }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
@@ -63,6 +68,7 @@ async fn answer(
     peer: IpAddr,
     report: &Report,
     drain: &Drain,
+    leave: Option<&Leave>,
 ) -> Response<Bytes> {
     match (request.method(), request.uri().path()) {
         // Only from within the pod: nobody else may take it out of service.
@@ -82,7 +88,12 @@ async fn answer(
         }
         (method, path) => {
             let id = Correlation::default().resolve(request.headers());
-            let mut response = report.answer(method, path, id.as_str()).await;
+            let mut response = match leave {
+                Some(leave) if *method == Method::POST && path == LEAVE_PATH => {
+                    leave.answer(request.headers(), !request.body().is_end_stream(), id.as_str())
+                }
+                _ => report.answer(method, path, id.as_str()).await,
+            };
             Correlation::default().set(response.headers_mut(), &id);
             headers::secure(response.headers_mut());
             response

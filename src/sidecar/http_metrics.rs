@@ -23,6 +23,8 @@ pub struct HttpMetrics {
     errors: IntCounterVec,
     /// Requests under way (E12).
     pub in_flight: IntGauge,
+    /// Connections whose clients were told to come back over another one.
+    pub told_to_leave: IntCounter,
     /// The series in use: looking one up by its labels costs more than counting.
     series: Mutex<HashMap<(u8, Route, u16), Series>>,
 }
@@ -50,11 +52,24 @@ impl HttpMetrics {
             &["method", "route", "error_type"],
         )?;
         let in_flight = IntGauge::new("http_requests_in_flight", "HTTP requests that are being answered")?;
+        let told_to_leave = IntCounter::new(
+            "visiobook_sidecar_connections_told_to_leave_total",
+            "Connections whose clients were told to come back over another one, for traffic has moved to the other colour",
+        )?;
+        registry.register(Box::new(told_to_leave.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(total.clone()))?;
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
-        Ok(HttpMetrics { routes, duration, total, errors, in_flight, series: Mutex::default() })
+        Ok(HttpMetrics {
+            routes,
+            duration,
+            total,
+            errors,
+            in_flight,
+            told_to_leave,
+            series: Mutex::default(),
+        })
     }
 
     /// A request is finished.

@@ -19,6 +19,7 @@ pub mod fetch;
 pub mod headers;
 pub mod hosts;
 pub mod http_metrics;
+pub mod leave;
 pub mod logs;
 pub mod panics;
 pub mod rate_limit;

@@ -20,6 +20,7 @@ use super::exchange::Account;
 use super::fetch::Fetch;
 use super::hosts::Hosts;
 use super::http_metrics::HttpMetrics;
+use super::leave::Leave;
 use super::logs::{Base, Lines, Sink};
 use super::panics;
 use super::rate_limit::{FORGET_EVERY, RateLimits};
@@ -29,6 +30,7 @@ use super::route::Routes;
 use super::server::{self, Server};
 use super::stack::Stack;
 use super::upstream::Upstream;
+use crate::contract::leave::Operator;
 use crate::contract::settings::{Mode, Settings};
 
 /// How long the process stays after it is drained.
@@ -53,8 +55,12 @@ pub enum Error {
     Metrics(#[from] prometheus::Error),
 }
 
-/// Run until `stop` resolves, then drain.
-pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Error> {
+/// Run until `stop` resolves, then drain. `operator` may send clients away, where it is known.
+pub async fn run(
+    settings: Settings,
+    operator: Option<Operator>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let sink = Sink::new(io::stdout())?;
     let base = Base::new(&settings);
     let lines = Lines { sink: sink.clone(), base: base.clone(), level: settings.logs.level };
@@ -98,6 +104,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         settings: settings.clone(),
     });
     let server = Server::new(stack.clone());
+    let leave = operator.map(|operator| Leave::new(&operator, server.clone()).map(Arc::new));
+    let leave = leave.transpose().map_err(Error::Settings)?;
 
     let listen = |port| async move { server::listen(port).await.map_err(|error| Error::Listen(port, error)) };
     let proxy = match settings.mode {
@@ -133,9 +141,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         () = lingering => {}
         () = stopping => {}
         () = server.sweep() => {}
-        () = contract_port::serve(contract, report.clone(), drain.clone()) => {}
+        () = contract_port::serve(contract, report.clone(), drain.clone(), leave.clone()) => {}
         () = report.run() => {}
-        () = follow(&stack) => {}
+        () = follow(&stack, leave.as_deref()) => {}
     }
     tracing::info!("sidecar stops");
     sink.flush();
@@ -149,7 +157,7 @@ fn correlation(settings: &Settings) -> Result<Correlation, Error> {
 }
 
 /// Keep what changes while the process runs: keys, and the memory of limits.
-async fn follow(stack: &Stack) {
+async fn follow(stack: &Stack, leave: Option<&Leave>) {
     let keys = async {
         if let Some(authentication) = &stack.authentication {
             authentication.follow().await;
@@ -169,6 +177,11 @@ async fn follow(stack: &Stack) {
             }
         }
     };
-    tokio::join!(keys, csrf, limits);
+    let operator = async {
+        if let Some(leave) = leave {
+            leave.follow().await;
+        }
+    };
+    tokio::join!(keys, csrf, limits, operator);
     std::future::pending().await
 }

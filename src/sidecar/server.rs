@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use activity::{Activity, Order, SWEEP, Ticks, Watched};
+use activity::{Activity, Order, SWEEP, TICKS_A_SECOND, Ticks, Watched};
 
 use super::stack::{Outgoing, Stack};
+use crate::contract::leave::PROPAGATION_SECONDS;
 use crate::contract::settings::Limits;
 
 /// Seconds for which a stream may be silent: events, gRPC, WebSockets.
@@ -33,6 +35,8 @@ pub struct Server {
     stack: Arc<Stack>,
     ticks: Arc<Ticks>,
     connections: Mutex<Vec<Weak<Activity>>>,
+    /// Until when whoever comes was led here by mistake, on the clock of the sweep.
+    leaves_until: AtomicU32,
     permits: Arc<Semaphore>,
     builder: auto::Builder<TokioExecutor>,
 }
@@ -43,7 +47,14 @@ impl Server {
         let limits = &stack.settings.limits;
         let permits = Arc::new(Semaphore::new(limits.connections));
         let builder = builder(limits);
-        Arc::new(Server { stack, ticks: Arc::default(), connections: Mutex::default(), permits, builder })
+        Arc::new(Server {
+            stack,
+            ticks: Arc::default(),
+            connections: Mutex::default(),
+            leaves_until: AtomicU32::new(0),
+            permits,
+            builder,
+        })
     }
 
     /// Accept connections until `closing`, and then those that the kernel has accepted already.
@@ -87,6 +98,9 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let activity = Activity::new(self.ticks.clone());
         self.connections().push(Arc::downgrade(&activity));
+        if self.is_left() {
+            activity.leave();
+        }
         let peer = Arc::new(self.stack.proxies.peer(peer.ip()));
         let io = TokioIo::new(Watched::new(stream, activity.clone()));
         let (stack, of_requests, of_peer) = (self.stack.clone(), activity.clone(), peer.clone());
@@ -141,6 +155,24 @@ impl Server {
                 activity.order(order);
             }
         }
+    }
+
+    /// Have all clients come back over another connection, those too that are led here in the next ten seconds. Tells how
+    /// many there are, where they have not been told already.
+    pub fn leave(&self) -> Option<usize> {
+        let is_news = !self.is_left();
+        self.ticks.turn();
+        self.leaves_until.store(self.ticks.now() + PROPAGATION_SECONDS * TICKS_A_SECOND, Relaxed);
+        let told = &self.stack.account.metrics.told_to_leave;
+        let open: Vec<Arc<Activity>> = self.connections().iter().filter_map(Weak::upgrade).collect();
+        for activity in &open {
+            told.inc_by(activity.leave().into());
+        }
+        is_news.then_some(open.len())
+    }
+
+    fn is_left(&self) -> bool {
+        self.ticks.now() < self.leaves_until.load(Relaxed)
     }
 
     /// Requests and tunnels under way.

@@ -99,7 +99,8 @@ impl Stack {
 
     fn begin(&self, request: &Request<Incoming>, peer: &Peer, activity: &Arc<Activity>) -> Passage {
         let headers = request.headers();
-        activity.begin(request.version() == Version::HTTP_2);
+        let is_told = activity.begin(request.version() == Version::HTTP_2);
+        self.account.metrics.told_to_leave.inc_by(is_told.into());
         self.account.metrics.in_flight.inc();
         let client = self.proxies.resolve(peer, headers);
         let id = self.correlation.resolve(headers);
@@ -232,6 +233,7 @@ impl Stack {
 
     /// Headers that every answer has.
     fn sign(&self, response: &mut Response<Outgoing>, passage: &Passage) {
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         if let Some(cors) = self.cors.as_ref().filter(|_| !passage.preflight) {
             cors.allow(passage.origin.as_ref(), headers);
@@ -241,8 +243,11 @@ impl Stack {
         }
         self.correlation.set(headers, &passage.id);
         headers.insert(PROCESS_TIME, milliseconds(passage.exchange.elapsed()));
-        if passage.http1 && self.draining.load(Relaxed) {
+        // Of a connection that becomes a tunnel nothing follows that could go elsewhere.
+        let leaves = passage.exchange.activity.leaves();
+        if passage.http1 && !switches && (leaves || self.draining.load(Relaxed)) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            self.account.metrics.told_to_leave.inc_by(leaves.into());
         }
     }
 }

@@ -40,6 +40,8 @@ pub mod names {
     pub const KUBE_REQUEST_DURATION: &str = "visiobook_kube_request_duration_seconds";
     /// Messages about releases, by what became of them.
     pub const NOTIFICATIONS: &str = "visiobook_notifications_total";
+    /// Pods that were told that their clients are to leave, by what became of it.
+    pub const PODS_TOLD_TO_LEAVE: &str = "visiobook_pods_told_to_leave_total";
     /// Releases that ended, by how.
     pub const RELEASES: &str = "visiobook_releases_total";
     /// Where the releases of services stand.
@@ -105,6 +107,7 @@ pub struct Metrics {
     services: Mutex<Services>,
     releases: Releases,
     notifications: IntCounterVec,
+    told_to_leave: IntCounterVec,
 }
 
 type ServiceName = (String, String);
@@ -155,8 +158,18 @@ impl Metrics {
                 notifications.with_label_values(&[kind, outcome]);
             }
         }
+        let told_to_leave = counters(
+            &registry,
+            names::PODS_TOLD_TO_LEAVE,
+            "Pods that were told that their clients are to leave, for traffic has moved, by what became of it.",
+            &["outcome"],
+        )?;
+        for outcome in ["leaving", "refused", "unanswered"] {
+            told_to_leave.with_label_values(&[outcome]);
+        }
         Ok(Self {
             notifications,
+            told_to_leave,
             reconcile_duration: register(
                 &registry,
                 Histogram::with_opts(
@@ -227,6 +240,11 @@ impl Metrics {
     /// Counts a message about a release: `delivered`, `failed`, `unknown` or `dropped`.
     pub fn record_notification(&self, kind: &'static str, outcome: &'static str) {
         self.notifications.with_label_values(&[kind, outcome]).inc();
+    }
+
+    /// Counts a pod that was told that its clients are to leave: `leaving`, `refused` or `unanswered`.
+    pub fn record_told_to_leave(&self, outcome: &'static str) {
+        self.told_to_leave.with_label_values(&[outcome]).inc();
     }
 
     /// Sets how many objects wait.

@@ -166,6 +166,9 @@ fn traffic_moves_in_the_write_of_the_record_and_the_old_colour_stays() {
             .as_str()
             .is_some_and(|record| record.contains("Soaking"))
     );
+    let leaving =
+        moved.leaving(&facts, Some(Colour::Green), Some(Colour::Blue)).map(|leaving| leaving.colour);
+    assert_eq!(leaving, Some(Colour::Blue), "its clients stay, though its sidecars know the operator");
     assert_eq!(object(&plan, Kind::Deployment, "users-blue").expect("blue")["spec"]["replicas"], 3);
     assert_eq!(
         object(&plan, Kind::Service, "users-preview").expect("the preview")["spec"]["selector"]["version"],

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
-use visiobook::api::names::Colour;
+use visiobook::api::names::{self, Colour};
 use visiobook::check;
-use visiobook::facts::{Content, DeploymentFact, EnvironmentFact, Facts, SecretFact, TokenContent};
+use visiobook::facts::{
+    Content, DeploymentFact, EnvironmentFact, Facts, RevisionFact, SecretFact, TokenContent,
+};
 use visiobook::plan::{self, Plan};
 use visiobook::rollout;
 
@@ -201,6 +203,77 @@ fn who_checks_tokens_is_given_the_public_keys_and_nothing_else() {
     )
     .signed_plan();
     assert!(pod(&plan).to_string().contains(r#"\"allow\":[\"tools/smoke\"]"#));
+}
+
+#[test]
+fn sidecars_of_two_colours_are_given_what_they_know_the_operator_by() {
+    let blue_green = json!({ "strategy": "BlueGreen" });
+    for (spec, hears) in [
+        (json!({}), false),
+        (json!({ "rollout": { "strategy": "RollingUpdate" } }), false),
+        (json!({ "rollout": blue_green }), true),
+        (json!({ "rollout": blue_green, "sidecar": { "mode": "Observe" } }), false),
+        (json!({ "rollout": blue_green, "sidecar": { "serviceTokens": { "required": true } } }), true),
+    ] {
+        let verifies = spec["sidecar"]["serviceTokens"].is_object();
+        let case = development(spec.clone());
+        let plan = case.signed_plan();
+        let keys = object(&plan, Kind::ConfigMap, "orders-service-keys");
+        assert_eq!(keys.map(|keys| keys["data"].clone()), hears.then(|| json!(signing().public)), "{spec}");
+        let pod = pod(&plan);
+        let sidecar = &pod["initContainers"][0];
+        let said = sidecar["env"].as_array().expect("env").iter();
+        let said = said.filter(|entry| entry["name"] == "VISIOBOOK_SIDECAR_OPERATOR").collect::<Vec<_>>();
+        assert_eq!(said.len(), usize::from(hears), "{spec}");
+        let volumes = pod["volumes"].as_array().expect("volumes").iter();
+        let volume = volumes.filter(|volume| volume["name"] == "sidecar-services").collect::<Vec<_>>();
+        assert_eq!(volume.len(), usize::from(hears), "{spec}");
+        // A sidecar of an earlier release must not refuse its settings for it.
+        let settings = sidecar["env"][0]["value"].as_str().expect("settings");
+        assert_eq!(settings.contains("keysFolder"), verifies, "{settings}");
+        let ([said], [volume]) = (said.as_slice(), volume.as_slice()) else { continue };
+        let known: Value = serde_json::from_str(said["value"].as_str().expect("text")).expect("JSON");
+        assert_eq!(known, json!({ "keysFolder": "/etc/visiobook/keys/services", "service": "shop/orders" }));
+        let mounts = sidecar["volumeMounts"].as_array().expect("mounts").iter();
+        let mounted: Vec<_> = mounts.filter(|mount| mount["name"] == "sidecar-services").collect();
+        assert_eq!(mounted.len(), 1, "{spec}");
+        assert_eq!(mounted[0]["mountPath"], known["keysFolder"]);
+        let optional = &volume["configMap"]["optional"];
+        assert_eq!(
+            *optional == json!(true),
+            !verifies,
+            "a pod waits for keys only where callers are checked"
+        );
+        let rolling = development(json!({ "sidecar": spec["sidecar"] })).verdict().expect("valid");
+        assert_eq!(case.verdict().expect("valid").shape.revision(), rolling.shape.revision());
+    }
+}
+
+#[test]
+fn keys_stay_while_a_colour_that_needs_them_is_warm() {
+    let two = development(json!({ "rollout": { "strategy": "BlueGreen" } }));
+    let plan = two.signed_plan();
+    let hash = two.verdict().expect("valid").shape.revision();
+    let deployment = DeploymentFact { revision: hash, observed: true, ..DeploymentFact::default() };
+    let stored = object(&plan, Kind::ControllerRevision, &names::revision("orders", &deployment.revision));
+    let stored = stored.expect("a revision");
+    let revision = RevisionFact {
+        hash: deployment.revision.clone(),
+        number: 1,
+        data: stored["data"].clone(),
+        serving: None,
+    };
+    // One colour again, by strategy: what runs was rendered with keys, and goes on with them.
+    let one = development(json!({}));
+    let facts = Facts {
+        deployments: [(Colour::Blue, deployment)].into(),
+        revisions: vec![revision],
+        now: NOW,
+        ..one.signed_facts()
+    };
+    let plan = plan_with(&one, &facts);
+    assert!(object(&plan, Kind::ConfigMap, "orders-service-keys").is_some());
+    assert!(pod(&plan).to_string().contains("VISIOBOOK_SIDECAR_OPERATOR"), "it was rendered anew");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod contract;
 mod drain;
 mod fuzz;
 mod hostile;
+mod leave;
 mod limits;
 mod proxying;
 mod support;

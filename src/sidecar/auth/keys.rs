@@ -117,6 +117,11 @@ pub fn open_service_keys(path: &str) -> Result<Folder<Vec<Key>>, String> {
     })
 }
 
+/// Keys of the operator, as they are there: they may come later, and nothing that serves waits for them.
+pub fn open_operator_keys(path: &str) -> Result<Folder<Vec<Key>>, String> {
+    Folder::open(path, |files| files.into_iter().map(|(name, bytes)| public(name, &bytes)).collect())
+}
+
 /// Whether a secret is long enough for its environment (H01).
 pub(super) fn check_length(name: &str, bytes: &[u8], environment: Environment) -> Result<(), String> {
     let least = if environment == Environment::Production { JWT_SECRET_MIN } else { 1 };

@@ -92,6 +92,11 @@ impl<'a> Token<'a> {
         Ok(Token { header, claims, signed: signed.as_bytes(), signature })
     }
 
+    /// Whether its `typ` is this.
+    pub fn is_of_type(&self, kind: &str) -> bool {
+        self.header.typ.as_deref() == Some(kind)
+    }
+
     /// Whether it is signed with a shared secret.
     pub fn is_symmetric(&self) -> bool {
         self.header.alg == Algorithm::HS256

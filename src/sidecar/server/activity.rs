@@ -15,6 +15,9 @@ use tokio::sync::Notify;
 
 use crate::contract::settings::Limits;
 
+/// Ticks of the clock in a second.
+pub const TICKS_A_SECOND: u32 = 10;
+
 /// A clock in tenths of a second, moved by the sweep. Zero is never shown: it means "not since any time".
 #[derive(Debug)]
 pub struct Ticks {
@@ -61,6 +64,8 @@ pub struct Activity {
     stream: AtomicBool,
     /// Whether it speaks HTTP/2.
     http2: AtomicBool,
+    /// Whether its client is to come back over another one.
+    leaves: AtomicBool,
     ordered: AtomicUsize,
     signal: Notify,
 }
@@ -88,13 +93,14 @@ impl Activity {
             silence: AtomicU32::new(0),
             stream: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            leaves: AtomicBool::new(false),
             ordered: AtomicUsize::new(0),
             signal: Notify::new(),
         })
     }
 
-    /// A request's head is complete.
-    pub fn begin(&self, http2: bool) {
+    /// A request's head is complete. Tells whether its client is told just now to come back over another connection.
+    pub fn begin(&self, http2: bool) -> bool {
         self.busy.fetch_add(1, Relaxed);
         self.head.store(0, Relaxed);
         self.body.store(0, Relaxed);
@@ -103,6 +109,19 @@ impl Activity {
         if http2 {
             self.http2.store(true, Relaxed);
         }
+        http2 && self.leaves() && self.order(Order::Finish)
+    }
+
+    /// Have the client come back over another connection. HTTP/2 is told at once, for no stream is lost by that; HTTP/1 by
+    /// its next answer, for an idle connection that is closed may just be used. Tells whether it is told just now.
+    pub fn leave(&self) -> bool {
+        self.leaves.store(true, Relaxed);
+        self.is_http2() && self.order(Order::Finish)
+    }
+
+    /// Whether the client is to come back over another connection.
+    pub fn leaves(&self) -> bool {
+        self.leaves.load(Relaxed)
     }
 
     /// It has been answered.
@@ -138,11 +157,13 @@ impl Activity {
         self.http2.load(Relaxed)
     }
 
-    /// Tell the connection something; a lesser order never takes back a greater one.
-    pub fn order(&self, order: Order) {
-        if self.ordered.fetch_max(order as usize, Relaxed) < order as usize {
+    /// Tell the connection something; a lesser order never takes back a greater one. Tells whether it is news.
+    pub fn order(&self, order: Order) -> bool {
+        let is_news = self.ordered.fetch_max(order as usize, Relaxed) < order as usize;
+        if is_news {
             self.signal.notify_one();
         }
+        is_news
     }
 
     /// Wait for an order.
