@@ -2,7 +2,7 @@
 //! outages of its stores.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use serde_json::{Value, json};
 use visiobook::api::names;
+use visiobook::contract::METRICS_PORT;
 
 use crate::support::conformance::conform;
 use crate::support::exchange::{address, send};
@@ -74,10 +75,17 @@ fn describe(pod: Pod) -> String {
     format!("{restarts} restarts, ready {ready:?}")
 }
 
-/// What users do through their sidecar.
+fn pod_ip(pod: &Pod) -> IpAddr {
+    let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+    ip.and_then(|ip| ip.parse().ok()).expect("an address")
+}
+
+/// What users do through their sidecars.
 #[derive(Clone)]
 struct Users {
+    /// The Service.
     traffic: SocketAddr,
+    /// One pod: each sidecar looks at the stores by itself.
     contract: SocketAddr,
 }
 
@@ -179,7 +187,7 @@ async fn the_platform_comes_up_in_order_keeps_the_contract_and_survives_its_stor
 
     let users = Users {
         traffic: address(site, "user-service", 80).await,
-        contract: address(site, "user-service", 9090).await,
+        contract: SocketAddr::new(pod_ip(&site.pods("user-service").await[0]), METRICS_PORT),
     };
     let token = users.token("ada").await;
     the_registry_knows(site, "user-service").await;
