@@ -2,7 +2,7 @@
 //! outages of its stores.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,9 @@ use kube::ResourceExt;
 use kube::api::Api;
 use serde_json::{Value, json};
 use visiobook::api::names;
-use visiobook::contract::METRICS_PORT;
+use visiobook::contract::{METRICS_PORT, SIDECAR_PORT};
 
-use crate::support::conformance::conform;
+use crate::support::conformance::conform_at;
 use crate::support::exchange::{address, send};
 use crate::support::operator::{Stage, calm};
 use crate::support::{Site, eventually, kubectl, message, try_kubectl};
@@ -75,9 +75,11 @@ fn describe(pod: Pod) -> String {
     format!("{restarts} restarts, ready {ready:?}")
 }
 
-fn pod_ip(pod: &Pod) -> IpAddr {
-    let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
-    ip.and_then(|ip| ip.parse().ok()).expect("an address")
+/// Where a pod of a service takes traffic.
+async fn sidecar(site: &Site, service: &str) -> SocketAddr {
+    let pod = site.pods(service).await.remove(0);
+    let ip = pod.status.and_then(|status| status.pod_ip).and_then(|ip| ip.parse().ok());
+    SocketAddr::new(ip.expect("an address"), SIDECAR_PORT)
 }
 
 /// What users do through their sidecars.
@@ -187,7 +189,7 @@ async fn the_platform_comes_up_in_order_keeps_the_contract_and_survives_its_stor
 
     let users = Users {
         traffic: address(site, "user-service", 80).await,
-        contract: SocketAddr::new(pod_ip(&site.pods("user-service").await[0]), METRICS_PORT),
+        contract: SocketAddr::new(sidecar(site, "user-service").await.ip(), METRICS_PORT),
     };
     let token = users.token("ada").await;
     the_registry_knows(site, "user-service").await;
@@ -242,7 +244,7 @@ async fn both_keep_the_contract(site: &Site, person: &str) {
         "kpis": ["activeUsers", "newRegistrations", "loginAttempts"],
         "shared": true,
     });
-    conform(site, "user-service", of_users, Some(person)).await;
+    conform_at("user-service", sidecar(site, "user-service").await, of_users, Some(person));
     let of_registry = json!({
         "service": "database-service",
         "routes": ["GET /api/v1/migrations/services/{id}"],
@@ -251,7 +253,8 @@ async fn both_keep_the_contract(site: &Site, person: &str) {
         "kpis": ["registeredServices", "schemaSyncs", "schemaChanges", "schemaFindings"],
         "shared": true,
     });
-    conform(site, "database-service", of_registry, Some(&service_token(site, "user-service").await)).await;
+    let token = service_token(site, "user-service").await;
+    conform_at("database-service", sidecar(site, "database-service").await, of_registry, Some(&token));
 }
 
 async fn redis_goes_and_comes(site: &Site, users: &Users, token: &str) {

@@ -1,5 +1,6 @@
 //! The contract suite against a service in the cluster.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::Value;
@@ -9,9 +10,14 @@ use super::exchange::address;
 
 /// What `visiobook conformance` says of a service: nothing is wrong.
 pub async fn conform(site: &Site, name: &str, spec: Value, token: Option<&str>) {
+    let traffic = address(site, name, 80).await;
+    conform_at(name, traffic, spec, token);
+}
+
+/// The same at one address: what a pod has counted, another one does not show.
+pub fn conform_at(name: &str, traffic: SocketAddr, spec: Value, token: Option<&str>) {
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), spec.to_string()).expect("spec");
-    let traffic = address(site, name, 80).await;
     let mut suite = Command::new(env!("CARGO_BIN_EXE_visiobook"));
     suite
         .args(["conformance", "--url", &format!("http://{traffic}")])
