@@ -91,6 +91,10 @@ e2e: ## tests on the cluster; FILTER=name for some of them
 demo: ## the operator and the examples, from nothing to Ready
 	e2e/demo
 
+.PHONY: demo-platform
+demo-platform: ## stores, domain services and an application: up in order, released under load, and without their stores
+	e2e/demo-platform
+
 .PHONY: test
 test: ## everything: lint, unit, and e2e on a cluster of its own
 	e2e/test

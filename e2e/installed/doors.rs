@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
-use super::sidecar::address;
+use crate::support::exchange::address;
 use crate::support::operator::{BINARY, visiobook};
 use crate::support::{Clients, STANDIN, Site, eventually, kubectl, quick, try_kubectl};
 

@@ -8,7 +8,7 @@ use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, ReleaseState, RolloutStatus};
 
-use super::sidecar::address;
+use crate::support::exchange::address;
 use crate::support::{Clients, Site, eventually, soak};
 
 /// Clients at once, each with its own connections.

@@ -1,27 +1,14 @@
 //! The sidecar in real pods, before applications that know nothing of it.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
+use crate::support::conformance::conform;
+use crate::support::exchange::address;
 use crate::support::{Clients, Site, kubectl, run, soak};
-
-/// Where a Service is reached, by port.
-pub(super) async fn address(site: &Site, name: &str, port: u16) -> SocketAddr {
-    let service = site.child(Kind::Service, name).await.expect("Service");
-    let ip = service["spec"]["clusterIP"].as_str().expect("a cluster IP").parse().expect("an address");
-    let address = SocketAddr::new(ip, port);
-    // The nodes learn of ready pods a moment after the service is Ready.
-    let started = Instant::now();
-    while tokio::net::TcpStream::connect(address).await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(60), "nothing listens on {address}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    address
-}
 
 /// An example application, with the routes that it has.
 fn example(language: &str) -> Value {
@@ -45,22 +32,6 @@ fn podinfo() -> Value {
     })
 }
 
-async fn conform(site: &Site, name: &str, spec: Value) {
-    let file = tempfile::NamedTempFile::new().expect("file");
-    std::fs::write(file.path(), spec.to_string()).expect("spec");
-    let traffic = address(site, name, 80).await;
-    let output = Command::new(env!("CARGO_BIN_EXE_visiobook"))
-        .args(["conformance", "--url", &format!("http://{traffic}")])
-        .args(["--contract-url", &format!("http://{}:9090", traffic.ip())])
-        .arg("--spec")
-        .arg(file.path())
-        .output()
-        .expect("conformance");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{name}:\n{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!text.contains("\nfail"), "{text}");
-}
-
 #[tokio::test]
 async fn four_applications_without_the_guidelines_code_conform_to_the_contract() {
     let site = Site::new("conform", json!({ "type": "development" })).await;
@@ -76,10 +47,10 @@ async fn four_applications_without_the_guidelines_code_conform_to_the_contract()
             "routes": ["GET /api/v1/books", "GET /api/v1/books/{id}"],
             "corsOrigins": ["https://app.visiobook.com"],
         });
-        conform(&site, language, spec).await;
+        conform(&site, language, spec, None).await;
     }
     site.ready("podinfo").await;
-    conform(&site, "podinfo", json!({ "service": "podinfo", "routes": ["GET /api/info"] })).await;
+    conform(&site, "podinfo", json!({ "service": "podinfo", "routes": ["GET /api/info"] }), None).await;
 }
 
 #[tokio::test]

@@ -1,34 +1,14 @@
 //! A domain service on real pods and a real PostgreSQL, from a resource that says two secrets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use visiobook::contract::SIDECAR_PORT;
 
 use crate::support::eventually;
+use crate::support::exchange::send;
 use crate::support::operator::{SIDECAR_IMAGE, Stage, calm};
 use crate::support::servers::Server;
-
-/// One request to the sidecar of a pod.
-async fn send(pod: IpAddr, head: &str, token: Option<&str>, body: Value) -> std::io::Result<(u16, Value)> {
-    let mut stream = TcpStream::connect((pod, SIDECAR_PORT)).await?;
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let request = format!(
-        "{head} HTTP/1.1\r\nhost: users\r\nconnection: close\r\n{token}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-    // Whatever frames the body.
-    let json = body.find(['{', '[']).zip(body.rfind(['}', ']'])).map(|(from, to)| &body[from..=to]);
-    Ok((status, json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_come_from_a_resource_with_two_secrets_and_their_sidecar_checks_tokens() {
@@ -59,6 +39,7 @@ async fn users_come_from_a_resource_with_two_secrets_and_their_sidecar_checks_to
     let pod = site.pods("users").await.remove(0);
     let pod: IpAddr =
         pod.status.and_then(|status| status.pod_ip).and_then(|ip| ip.parse().ok()).expect("an address");
+    let pod = SocketAddr::new(pod, SIDECAR_PORT);
     let ada = json!({ "email": "ada@example.com", "username": "ada", "password": "correct-horse-battery" });
     let (status, user) = eventually("a registration without a token", || async {
         let answer =

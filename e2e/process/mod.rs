@@ -19,6 +19,7 @@ mod lag;
 mod leader;
 mod monitoring;
 mod orphaned;
+mod platform;
 mod restart_apiserver;
 mod rollout;
 mod sources;

@@ -2,7 +2,9 @@
 
 pub mod argocd;
 pub mod beside;
+pub mod conformance;
 pub mod definitions;
+pub mod exchange;
 mod fields;
 mod kubectl;
 mod load;

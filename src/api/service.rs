@@ -120,9 +120,7 @@ pub struct VisiobookServiceSpec {
     #[schemars(length(min = 1, max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// A domain service that comes with the operator, in place of an image: users. The others are not available in
-    /// this release. It runs the operator's image as it is at each of the service's releases, and brings its command,
-    /// port, routes and KPIs; spec.secrets has to name what it does not start without.
+    /// A domain service that comes with the operator, in place of an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_service: Option<DomainService>,
     /// When the kubelet pulls the image: IfNotPresent (default), Always or Never.

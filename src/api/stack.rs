@@ -32,7 +32,10 @@ pub enum Profile {
     Frontend,
 }
 
-/// Services that come with the operator.
+// The schema takes its words from here, not from the field.
+/// A domain service that comes with the operator, in place of an image: users or database. The others are not
+/// available in this release. It runs the operator's image as it is at each of the service's releases, and brings
+/// its command, port, routes and KPIs; spec.secrets has to name what it does not start without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DomainService {

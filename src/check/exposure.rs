@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EnvironmentRules;
 use crate::api::{EnvironmentType, Gateway, Profile, VisiobookServiceSpec};
+use crate::contract::domain_services::find;
 
 /// The segment of a service below `/api/v1` (D57).
 const SEGMENTS: [(&str, &str); 5] = [
@@ -134,7 +135,8 @@ pub(super) fn exposure(
         hosts,
         path: said.path.unwrap_or_else(|| {
             // Its routes are the same whatever the resource is called.
-            path(spec.domain_service.map_or(name, |service| service.as_str()), spec.profile)
+            let own = spec.domain_service.and_then(|service| find(service.as_str()));
+            own.map_or_else(|| path(name, spec.profile), |own| below(own.segment))
         }),
         tls_secret,
         callers: callers(
@@ -201,5 +203,9 @@ fn path(name: &str, profile: Option<Profile>) -> String {
         return "/".into();
     }
     let known = SEGMENTS.iter().find(|(service, _)| *service == name).map(|(_, segment)| *segment);
-    format!("/api/v1/{}", known.unwrap_or(name.strip_suffix("-service").unwrap_or(name)))
+    below(known.unwrap_or(name.strip_suffix("-service").unwrap_or(name)))
+}
+
+fn below(segment: &str) -> String {
+    format!("/api/v1/{segment}")
 }

@@ -6,7 +6,7 @@ use super::{Owner, Planned, Site};
 use crate::api::kinds::Kind;
 use crate::api::{Dependency, SidecarMode, names};
 use crate::check::{Serving, Shape};
-use crate::contract::{leave, service_token};
+use crate::contract::{domain_services, leave, service_token};
 use crate::facts::{Content, Facts, Signing, TokenContent};
 
 /// Volume of the application's container.
@@ -80,6 +80,13 @@ pub(super) fn mount(shape: &Shape) -> Option<Value> {
 
 fn has_keys(shape: &Shape, hears_operator: bool) -> bool {
     verifies(shape) || hears_operator
+}
+
+/// Where an application finds the keys that verifies tokens itself.
+pub(super) fn application_keys_mount(shape: &Shape) -> Option<Value> {
+    let own = shape.domain_service.and_then(|service| domain_services::find(service.as_str()));
+    own.filter(|own| own.verifies_services && verifies(shape))
+        .map(|_| json!({ "name": KEYS_VOLUME, "mountPath": service_token::KEYS_FOLDER, "readOnly": true }))
 }
 
 /// Where the sidecar finds the keys.

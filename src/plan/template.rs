@@ -314,6 +314,7 @@ fn mounts(shape: &Shape) -> Vec<Value> {
         mounts.push(json!({ "name": "config", "mountPath": path, "readOnly": true }));
     }
     mounts.extend(service_token::mount(shape));
+    mounts.extend(service_token::application_keys_mount(shape));
     mounts.extend(shape.pod.get("volumeMounts").and_then(Value::as_array).cloned().unwrap_or_default());
     mounts
 }

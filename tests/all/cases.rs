@@ -163,6 +163,24 @@ pub fn examples() -> Vec<Case> {
         .collect()
 }
 
+/// The services among these documents, under one of the examples' environments.
+pub fn examples_of(environment: &str, objects: Vec<Value>) -> Vec<Case> {
+    let document = documents(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/environments/{environment}.yaml")),
+    )
+    .remove(0);
+    let said: VisiobookEnvironment = serde_json::from_value(document).expect("environment");
+    let services = objects.into_iter().filter(|object| object["kind"] == "VisiobookService");
+    let case = |service| Case {
+        service: serde_json::from_value(service).expect("service"),
+        environment: EnvironmentFact::Governed {
+            name: environment.into(),
+            spec: Box::new(said.spec.clone()),
+        },
+    };
+    services.map(case).collect()
+}
+
 /// Cases that each have a file of their own: an environment, and a service in it.
 pub fn written(folder: &str) -> Vec<Case> {
     let read = |file: &PathBuf| {

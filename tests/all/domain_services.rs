@@ -8,8 +8,12 @@ use visiobook::{plan, rollout, services};
 use crate::cases::{Case, SIDECAR_IMAGE};
 
 fn case(more: Value) -> Case {
+    case_of("users", more)
+}
+
+fn case_of(domain_service: &str, more: Value) -> Case {
     let mut spec = json!({
-        "domainService": "users",
+        "domainService": domain_service,
         "secrets": {
             "DATABASE_URL": { "name": "users", "key": "url" }, "JWT_SECRET": { "name": "users", "key": "jwt" },
         },
@@ -143,6 +147,88 @@ fn its_routes_are_the_same_whatever_it_is_called() {
     let ingress = plan.objects.iter().find(|planned| planned.kind.as_str() == "Ingress").expect("an Ingress");
     let path = ingress.object.pointer("/spec/rules/0/http/paths/0/path").expect("a path");
     assert_eq!(path, "/api/v1/users");
+}
+
+#[test]
+fn the_registry_has_the_public_keys_in_its_own_container_and_in_its_jobs() {
+    let (registry, users) = (case_of("database", json!({})), case(json!({})));
+    let keys = json!({
+        "name": "sidecar-services", "mountPath": "/var/run/visiobook/service-keys", "readOnly": true,
+    });
+    let mounts = |case: &Case| {
+        let template = template(case, &case.signed_facts()).0;
+        template["spec"]["containers"][0]["volumeMounts"].as_array().expect("mounts").clone()
+    };
+    assert!(mounts(&registry).contains(&keys), "{:?}", mounts(&registry));
+    assert!(!mounts(&users).contains(&keys), "who verifies nobody has no keys");
+    let plan = registry.signed_plan();
+    let public = plan.objects.iter().find(|planned| planned.name == "accounts-service-keys");
+    assert!(public.is_some_and(|planned| planned.object["data"]["k1"].is_string()), "{public:?}");
+    // A first pass runs the migration, with the program that serves.
+    let begun = Facts { migrations: Default::default(), ..registry.signed_facts() };
+    let plan = plan::build(&registry.owner(), &rollout::step(&registry.verdict(), &begun), 1, &begun);
+    let job = plan.objects.iter().find(|planned| planned.kind.as_str() == "Job").expect("a Job");
+    let pod = &job.object["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["args"], json!(["service", "database", "migrate"]));
+    assert!(pod["containers"][0]["volumeMounts"].as_array().expect("mounts").contains(&keys), "{pod}");
+    assert!(pod["volumes"].to_string().contains("accounts-service-keys"), "{pod}");
+}
+
+#[test]
+fn the_registry_is_called_by_who_depends_on_it_and_asked_by_nobody_else() {
+    let caller = case(json!({ "dependsOn": [{ "name": "database-service" }] }));
+    let (told, _) = template(&caller, &caller.signed_facts());
+    let env = told["spec"]["containers"][0]["env"].as_array().expect("env").clone();
+    let value = |name: &str| env.iter().find(|entry| entry["name"] == name).cloned().unwrap_or_default();
+    assert_eq!(value("DATABASE_SERVICE_URL")["value"], "http://database-service:80");
+    assert_eq!(value("SERVICE_TOKEN_FILE")["value"], "/var/run/visiobook/service-token/token");
+    let dependencies = settings(&told)["dependencies"].clone();
+    let registry =
+        dependencies.as_array().expect("dependencies").iter().find(|it| it["name"] == "database-service");
+    assert!(
+        registry.is_some_and(|it| it.get("critical").is_none_or(|critical| critical == false)),
+        "{dependencies}"
+    );
+    let alone = case(json!({}));
+    let (alone, _) = template(&alone, &alone.signed_facts());
+    assert!(!alone.to_string().contains("DATABASE_SERVICE_URL"), "nobody is told of it who did not say so");
+}
+
+#[test]
+fn what_is_mounted_where_the_registry_finds_its_keys_is_refused() {
+    let path = "/var/run/visiobook/service-keys";
+    let volumes = json!([{ "name": "mine", "emptyDir": {} }]);
+    let pod =
+        json!({ "pod": { "volumes": volumes, "volumeMounts": [{ "name": "mine", "mountPath": path }] } });
+    let files = json!({ "configFiles": { "mountPath": path, "files": { "a": "b" } } });
+    for (more, field) in [
+        (pod, format!("spec.pod.volumeMounts[mountPath={path}]")),
+        (files, "spec.configFiles.mountPath".to_string()),
+    ] {
+        assert_eq!(case(more.clone()).verdict().err(), None, "users has nothing there");
+        let refusals = case_of("database", more).verdict().expect_err(&field);
+        let told: Vec<_> = refusals.iter().map(|refusal| (refusal.rule, refusal.field.as_str())).collect();
+        assert_eq!(told, [("mount-once", field.as_str())]);
+    }
+}
+
+#[test]
+fn every_route_of_a_domain_service_lies_below_its_way_in() {
+    for service in DOMAIN_SERVICES {
+        let case = case_of(service.name, json!({ "ingress": { "hosts": ["api.visiobook.com"] } }));
+        let plan = case.plan();
+        let ingress =
+            plan.objects.iter().find(|planned| planned.kind.as_str() == "Ingress").expect("an Ingress");
+        let path = ingress.object.pointer("/spec/rules/0/http/paths/0/path").expect("a path");
+        let path = path.as_str().expect("text");
+        let outside: Vec<_> =
+            service.routes.iter().filter(|route| !route.starts_with(path) && !is_document(route)).collect();
+        assert!(outside.is_empty(), "{}: {outside:?} are not below {path}", service.name);
+    }
+}
+
+fn is_document(route: &str) -> bool {
+    route.starts_with("/api/docs") || route == "/api/openapi.json"
 }
 
 #[test]

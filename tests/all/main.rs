@@ -16,6 +16,7 @@ mod golden;
 mod jobs;
 mod monitoring;
 mod notifications;
+mod platform;
 mod promotion;
 mod properties;
 mod reference;

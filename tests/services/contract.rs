@@ -3,7 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::support::{PASSWORD, Platform};
+use super::registry::registry;
+use super::support::{PASSWORD, Platform, Running};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_suite_passes() {
@@ -141,8 +142,13 @@ async fn the_documents_name_every_route_and_need_nothing_from_elsewhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_its_sidecar_is_told_of_routes_is_what_the_document_says() {
     let platform = Platform::new();
-    let service = platform.start().await;
-    let told = visiobook::contract::domain_services::find("users").unwrap();
+    are_what_the_document_says("users", &platform.start().await).await;
+    let (_platform, _issuer, service) = registry().await;
+    are_what_the_document_says("database", &service).await;
+}
+
+async fn are_what_the_document_says(name: &str, service: &Running) {
+    let told = visiobook::contract::domain_services::find(name).unwrap();
     let document = service.get("/api/openapi.json").send().await.expect(200);
     let paths = document["paths"].as_object().unwrap();
     let mut public = Vec::new();

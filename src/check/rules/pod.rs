@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Broken, Subject};
 use crate::api::{ProbeSpec, SidecarMode, names};
-use crate::contract;
+use crate::contract::domain_services::find;
+use crate::contract::{self, service_token};
 
 /// Volumes of the operator's own.
 const RESERVED_VOLUMES: [&str; 8] = [
@@ -51,6 +52,16 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
         && !mounted.insert(files.mount_path.as_deref().unwrap_or(contract::CONFIG_PATH))
     {
         let message = "the operator mounts room to write there: choose another path";
+        broken.tell("mount-once", "spec.configFiles.mountPath", message);
+    }
+    if it
+        .spec
+        .domain_service
+        .and_then(|service| find(service.as_str()))
+        .is_some_and(|own| own.verifies_services)
+        && !mounted.insert(service_token::KEYS_FOLDER)
+    {
+        let message = "the operator mounts the keys of services' tokens there: choose another path";
         broken.tell("mount-once", "spec.configFiles.mountPath", message);
     }
     let Some(pod) = &it.spec.pod else { return };
