@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// YAML file that tells its routes, origins, KPIs and more, so that more is checked.
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
+    /// Others send traffic meanwhile, or several instances answer: as `shared: true` in the spec.
+    #[arg(long, env = "CONFORMANCE_SHARED")]
+    shared: bool,
     /// Token that is sent with requests to the application.
     #[arg(long, env = "CONFORMANCE_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -55,7 +58,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         print!("{}", listing());
         return Ok(());
     };
-    let spec = match &args.spec {
+    let mut spec = match &args.spec {
         Some(path) => {
             let shown = path.display();
             let text =
@@ -64,6 +67,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         }
         None => Spec::default(),
     };
+    spec.shared |= args.shared;
     let timeout = Duration::try_from_secs_f64(args.timeout)
         .ok()
         .filter(|timeout| !timeout.is_zero())

@@ -184,19 +184,27 @@ fn families(survey: &Survey) -> Verdict {
 /// A family of a type, every sample of it with exactly these labels.
 fn expect_family(survey: &Survey, name: &str, kind: &str, labels: &[&str]) -> Verdict {
     let read = read(&survey.metrics[2])?;
-    expect_type_of(&read, name, kind)?;
-    expect_labels(read.named(name), labels)
+    expect_type_of(survey, &read, name, kind)?;
+    expect_labels(survey, read.named(name), labels)
 }
 
-fn expect_type_of(read: &Exposition, name: &str, kind: &str) -> Verdict {
+fn expect_type_of(survey: &Survey, read: &Exposition, name: &str, kind: &str) -> Verdict {
     match read.types.get(name) {
         Some(found) if found == kind => Ok(found.clone()),
         Some(found) => failed(format!("{name} is a {found}")),
-        None => failed(format!("there is no # TYPE {name}")),
+        None => missing(survey, format!("there is no # TYPE {name}")),
     }
 }
 
-fn expect_labels<'a>(samples: impl Iterator<Item = &'a Sample>, labels: &[&str]) -> Verdict {
+/// What one instance does not show, another one that was asked may.
+fn missing(survey: &Survey, what: String) -> Verdict {
+    match survey.spec.shared {
+        true => skipped("the service is shared: what this instance does not show, another may"),
+        false => failed(what),
+    }
+}
+
+fn expect_labels<'a>(survey: &Survey, samples: impl Iterator<Item = &'a Sample>, labels: &[&str]) -> Verdict {
     let expected: BTreeSet<&str> = labels.iter().copied().collect();
     let mut series = 0;
     for sample in samples {
@@ -207,14 +215,17 @@ fn expect_labels<'a>(samples: impl Iterator<Item = &'a Sample>, labels: &[&str])
             return failed(format!("{}{{{}}}", sample.name, found.join(", ")));
         }
     }
-    if series == 0 { failed("no series after requests were sent") } else { Ok(format!("{series} series")) }
+    match series {
+        0 => missing(survey, "no series after requests were sent".into()),
+        _ => Ok(format!("{series} series")),
+    }
 }
 
 fn duration(survey: &Survey) -> Verdict {
     let read = read(&survey.metrics[2])?;
-    expect_type_of(&read, DURATION, "histogram")?;
+    expect_type_of(survey, &read, DURATION, "histogram")?;
     let bucket = format!("{DURATION}_bucket");
-    let seen = expect_labels(read.named(&bucket), &["method", "route", "status_code", "le"])?;
+    let seen = expect_labels(survey, read.named(&bucket), &["method", "route", "status_code", "le"])?;
     for (_, bounds) in bounds(&read, &bucket) {
         let found: Vec<f64> = bounds.iter().map(|(bound, _)| *bound).collect();
         if found != BUCKETS {
@@ -257,11 +268,11 @@ fn histograms(survey: &Survey) -> Verdict {
 
 fn errors(survey: &Survey) -> Verdict {
     let read = read(&survey.metrics[2])?;
-    expect_type_of(&read, ERRORS, "counter")?;
+    expect_type_of(survey, &read, ERRORS, "counter")?;
     if read.named(ERRORS).next().is_none() {
         return Ok("no errors yet".into());
     }
-    let seen = expect_labels(read.named(ERRORS), &["method", "route", "error_type"])?;
+    let seen = expect_labels(survey, read.named(ERRORS), &["method", "route", "error_type"])?;
     let known = |sample: &&Sample| {
         sample.has(("error_type", "client_error")) || sample.has(("error_type", "server_error"))
     };
@@ -273,7 +284,7 @@ fn errors(survey: &Survey) -> Verdict {
 
 fn in_flight(survey: &Survey) -> Verdict {
     let read = read(&survey.metrics[2])?;
-    expect_type_of(&read, IN_FLIGHT, "gauge")?;
+    expect_type_of(survey, &read, IN_FLIGHT, "gauge")?;
     let sum: f64 = read.named(IN_FLIGHT).map(|sample| sample.value).sum();
     let there = read.named(IN_FLIGHT).next().is_some();
     if there && sum >= 0.0 {
@@ -302,7 +313,7 @@ fn route(survey: &Survey) -> Verdict {
         return Ok(example.template.into());
     }
     let seen: Vec<String> = routes.into_iter().collect();
-    failed(cut(&format!("{} was asked; there are {}", example.path(), seen.join(", "))))
+    missing(survey, cut(&format!("{} was asked; there are {}", example.path(), seen.join(", "))))
 }
 
 fn bounded(survey: &Survey) -> Verdict {

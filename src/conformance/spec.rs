@@ -22,7 +22,7 @@ pub struct Spec {
     pub dependencies: Vec<String>,
     /// Business KPIs that /kpis has to show (E36).
     pub kpis: Vec<String>,
-    /// Whether others send traffic meanwhile, or several instances answer: growth of counters is then not judged.
+    /// Whether others send traffic meanwhile, or several instances answer: growth of counters is then not judged, nor what the instance that was asked does not show.
     pub shared: bool,
     /// Checks that are left out, by their id.
     pub skip: Vec<String>,

@@ -137,15 +137,15 @@ fn check(
     let security = application(rendered)["securityContext"].clone();
     let (requests, limits) = built_in_resources(run.revision.shape.environment);
     let resources = json!({ "requests": requests, "limits": limits });
-    let own = |command: &str, args: Vec<String>, summary: &str| {
+    let own = |command: &str, args: Vec<String>, env: Value| {
         json!({
             "name": command,
             "image": sidecar_image(facts),
             "imagePullPolicy": "IfNotPresent",
             "command": ["/visiobook", command],
             "args": args,
-            // Short enough to be told, where an operator of this release or a later one reads it.
-            "env": [{ "name": summary, "value": "/dev/termination-log" }],
+            // Not arguments: an image of an earlier release passes over what it does not know.
+            "env": env,
             "resources": resources,
             "securityContext": security,
             "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -153,11 +153,17 @@ fn check(
     };
     let mut containers = Vec::new();
     if checked.conformance {
-        containers.push(own("conformance", vec!["--url".into(), url.clone()], "CONFORMANCE_SUMMARY"));
+        // Several pods answer, and after the switch others call.
+        let env = json!([
+            { "name": "CONFORMANCE_SUMMARY", "value": "/dev/termination-log" },
+            { "name": "CONFORMANCE_SHARED", "value": "true" },
+        ]);
+        containers.push(own("conformance", vec!["--url".into(), url.clone()], env));
     }
     if let Some(measured) = checked.measured.as_ref().filter(|_| run.phase == Phase::Live) {
         let args = questions(site.owner, site.decision.colour, measured, soak);
-        containers.push(own("measure", args, "MEASURE_SUMMARY"));
+        let env = json!([{ "name": "MEASURE_SUMMARY", "value": "/dev/termination-log" }]);
+        containers.push(own("measure", args, env));
     }
     if let Some(job) = &checked.job {
         let mut container = json!({
