@@ -142,7 +142,7 @@ async fn dashboards_and_alerts_find_what_real_pods_tell() {
     assert!(prometheus.query(r#"ALERTS{alertname="ApplicationDown",service="films"}"#).is_empty());
 
     // Every tenth request fails, so no version keeps the objective.
-    let checks = json!({ "objectives": true, "prometheus": prometheus.from_pods(&site.client).await });
+    let checks = json!({ "objectives": true, "prometheus": prometheus.url_for_pods(&site.client).await });
     let rollout = json!({ "strategy": "BlueGreen", "soakSeconds": 5, "warmSeconds": 3600, "checks": checks });
     let often = json!({ "interval": "5s" });
     site.environment(

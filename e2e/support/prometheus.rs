@@ -63,7 +63,7 @@ impl Prometheus {
     }
 
     /// Where pods reach it: at the address by which this machine speaks to their node.
-    pub async fn from_pods(&self, client: &kube::Client) -> String {
+    pub async fn url_for_pods(&self, client: &kube::Client) -> String {
         let nodes: Api<Node> = Api::all(client.clone());
         let nodes = nodes.list(&ListParams::default()).await.expect("nodes");
         let addresses = nodes.items.into_iter().flat_map(|node| node.status?.addresses).flatten();
