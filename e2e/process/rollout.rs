@@ -145,7 +145,7 @@ async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t10_a_release_that_never_gets_ready_ends_at_its_deadline_and_takes_nothing_with_it() {
     let calm = calm().await;
-    let stage = stage(&calm, "deadline", json!({ "deadlineSeconds": 8 })).await;
+    let stage = stage(&calm, "deadline", json!({})).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -153,7 +153,9 @@ async fn t10_a_release_that_never_gets_ready_ends_at_its_deadline_and_takes_noth
     site.apply("users", quick(json!({}))).await;
     site.ready("users").await;
     let blue = site.pod_uids("users").await;
-    site.apply("users", bad()).await;
+    let mut hurried = bad();
+    hurried["rollout"] = json!({ "deadlineSeconds": 8 });
+    site.apply("users", hurried).await;
     let given_up = ended(site, "users", Outcome::DeadlineExceeded).await;
     assert!(given_up.reason.contains(names::RETRY), "{}", given_up.reason);
     assert_eq!((given_up.state, given_up.colour), (ReleaseState::Stable, Colour::Blue));
