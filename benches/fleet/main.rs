@@ -68,8 +68,8 @@ async fn main() {
     let recorded = replay::record(&fleet, services).await;
 
     // Releases among all the others.
-    let releases = releases::measure(&fleet, &operator).await;
-    let at_once = releases::AT_ONCE;
+    let releases = releases::measure(&fleet, &operator, services).await;
+    let at_once = releases.at_once;
     say(
         &format!("{at_once} releases at once"),
         format!(

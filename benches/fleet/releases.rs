@@ -1,6 +1,7 @@
 //! Releases from colour to colour among a thousand services: many at once, and how long an order takes to move traffic.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
@@ -15,12 +16,14 @@ use visiobook::api::{ReleaseState, VisiobookService, names};
 use crate::fleet::{CONCURRENCY, Fleet, place};
 use crate::process::Operator;
 
-/// Releases at the same time.
-pub const AT_ONCE: usize = 200;
+/// Most releases at the same time.
+const AT_ONCE: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What was measured.
 pub struct Releases {
+    /// How many services were released at once.
+    pub at_once: usize,
     /// From the change of all to the last that waits for its approval.
     pub deployed: Duration,
     /// Most writes in a second meanwhile.
@@ -57,10 +60,11 @@ struct Watched {
     colours: Known<(String, Instant)>,
 }
 
-/// Release services that are settled, in every way that is measured. They are soaking or done with afterwards.
-pub async fn measure(fleet: &Fleet, operator: &Operator) -> Releases {
+/// Release some of the services, which are settled, in every way that is measured. They soak afterwards.
+pub async fn measure(fleet: &Fleet, operator: &Operator, services: usize) -> Releases {
     let watched = Watched::new(&fleet.client);
-    let all = || 0..AT_ONCE;
+    let at_once = AT_ONCE.min(services);
+    let all = || 0..at_once;
     tokio::time::sleep(Duration::from_secs(5)).await;
 
     let begun = Instant::now();
@@ -93,14 +97,13 @@ pub async fn measure(fleet: &Fleet, operator: &Operator) -> Releases {
     patch(fleet, all(), |index| orders[&place(index).1].clone()).await;
     let switched = watched.all_select(all(), "green").await - begun;
     watched.in_state(all(), ReleaseState::Soaking).await;
-    // Ends the soak of all, and of their old colours.
-    let abort = watched.one_by_one(fleet, names::ABORT, "blue").await;
+    let abort = watched.one_by_one(fleet, all(), names::ABORT, "blue").await;
     watched.in_state(all(), ReleaseState::Stable).await;
 
     patch(fleet, all(), |_| change("second")).await;
     watched.in_state(all(), ReleaseState::AwaitingApproval).await;
-    let approve = watched.one_by_one(fleet, names::APPROVE, "green").await;
-    Releases { deployed, busiest, switched, approve, abort }
+    let approve = watched.one_by_one(fleet, all(), names::APPROVE, "green").await;
+    Releases { at_once, deployed, busiest, switched, approve, abort }
 }
 
 fn change(value: &str) -> Value {
@@ -108,7 +111,7 @@ fn change(value: &str) -> Value {
     json!({ "spec": { "env": { "A": value }, "rollout": rollout } })
 }
 
-async fn patch(fleet: &Fleet, range: std::ops::Range<usize>, body: impl Fn(usize) -> Value) {
+async fn patch(fleet: &Fleet, range: Range<usize>, body: impl Fn(usize) -> Value) {
     stream::iter(range.map(|index| (index, body(index))))
         .for_each_concurrent(CONCURRENCY, |(index, body)| async move {
             let (namespace, name) = place(index);
@@ -135,7 +138,7 @@ impl Watched {
         Watched { attempts, colours }
     }
 
-    async fn in_state(&self, range: std::ops::Range<usize>, state: ReleaseState) {
+    async fn in_state(&self, range: Range<usize>, state: ReleaseState) {
         let names: Vec<String> = range.map(|index| place(index).1).collect();
         let is = |known: &HashMap<String, (ReleaseState, String)>| {
             names.iter().all(|name| known.get(name).is_some_and(|(now, _)| *now == state))
@@ -144,7 +147,7 @@ impl Watched {
     }
 
     /// Waits for all, and answers when the last one was seen to.
-    async fn all_select(&self, range: std::ops::Range<usize>, colour: &str) -> Instant {
+    async fn all_select(&self, range: Range<usize>, colour: &str) -> Instant {
         let names: Vec<String> = range.map(|index| place(index).1).collect();
         let is = |known: &HashMap<String, (String, Instant)>| {
             names.iter().all(|name| known.get(name).is_some_and(|(now, _)| now == colour))
@@ -162,10 +165,10 @@ impl Watched {
     }
 
     /// Give an order to one after the other, each timed from the request until its Service selects the colour.
-    async fn one_by_one(&self, fleet: &Fleet, order: &str, colour: &str) -> Latencies {
+    async fn one_by_one(&self, fleet: &Fleet, range: Range<usize>, order: &str, colour: &str) -> Latencies {
         let mut orders = self.orders(order);
         let mut latencies = Vec::new();
-        for index in 0..AT_ONCE {
+        for index in range {
             let (namespace, name) = place(index);
             let body = orders.remove(&name).expect("an attempt");
             let begun = Instant::now();

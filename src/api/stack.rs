@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::contract::domain_services;
+
 /// Approved technologies (B11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -73,5 +75,10 @@ impl DomainService {
             DomainService::Media => "media",
             DomainService::ApiGateway => "api-gateway",
         }
+    }
+
+    /// What runs around it, where this release has it.
+    pub fn definition(self) -> Option<&'static domain_services::DomainService> {
+        domain_services::find(self.as_str())
     }
 }

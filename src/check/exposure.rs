@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::EnvironmentRules;
-use crate::api::{EnvironmentType, Gateway, Profile, VisiobookServiceSpec};
-use crate::contract::domain_services::find;
+use crate::api::{DomainService, EnvironmentType, Gateway, Profile, VisiobookServiceSpec};
 
 /// The segment of a service below `/api/v1` (D57).
 const SEGMENTS: [(&str, &str); 5] = [
@@ -135,7 +134,7 @@ pub(super) fn exposure(
         hosts,
         path: said.path.unwrap_or_else(|| {
             // Its routes are the same whatever the resource is called.
-            let own = spec.domain_service.and_then(|service| find(service.as_str()));
+            let own = spec.domain_service.and_then(DomainService::definition);
             own.map_or_else(|| path(name, spec.profile), |own| below(own.segment))
         }),
         tls_secret,

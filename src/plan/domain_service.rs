@@ -2,14 +2,14 @@
 //! rendered, and stored with it, so that a later release of the operator changes nothing that runs.
 
 use super::sidecar_image;
+use crate::api::DomainService;
 use crate::check::Shape;
-use crate::contract::domain_services::find;
 use crate::facts::Facts;
 
 /// The shape of a revision that is rendered now.
 pub(super) fn complete(shape: &Shape, facts: &Facts) -> Shape {
     let mut shape = shape.clone();
-    let Some(service) = shape.domain_service.and_then(|service| find(service.as_str())) else { return shape };
+    let Some(service) = shape.domain_service.and_then(DomainService::definition) else { return shape };
     shape.image = sidecar_image(facts).to_string();
     shape.args = ["service", service.name].map(str::to_string).to_vec();
     let migrate = ["service", service.name, "migrate"];

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Owner, Planned, Site};
 use crate::api::kinds::Kind;
-use crate::api::{Dependency, SidecarMode, names};
+use crate::api::{Dependency, DomainService, SidecarMode, names};
 use crate::check::{Serving, Shape};
-use crate::contract::{domain_services, leave, service_token};
+use crate::contract::{leave, service_token};
 use crate::facts::{Content, Facts, Signing, TokenContent};
 
 /// Volume of the application's container.
@@ -84,7 +84,7 @@ fn has_keys(shape: &Shape, hears_operator: bool) -> bool {
 
 /// Where an application finds the keys that verifies tokens itself.
 pub(super) fn application_keys_mount(shape: &Shape) -> Option<Value> {
-    let own = shape.domain_service.and_then(|service| domain_services::find(service.as_str()));
+    let own = shape.domain_service.and_then(DomainService::definition);
     own.filter(|own| own.verifies_services && verifies(shape))
         .map(|_| json!({ "name": KEYS_VOLUME, "mountPath": service_token::KEYS_FOLDER, "readOnly": true }))
 }

@@ -99,8 +99,9 @@ impl Stack {
 
     fn begin(&self, request: &Request<Incoming>, peer: &Peer, activity: &Arc<Activity>) -> Passage {
         let headers = request.headers();
-        let is_told = activity.begin(request.version() == Version::HTTP_2);
-        self.account.metrics.told_to_leave.inc_by(is_told.into());
+        if activity.begin(request.version() == Version::HTTP_2) {
+            self.account.metrics.told_to_leave.inc();
+        }
         self.account.metrics.in_flight.inc();
         let client = self.proxies.resolve(peer, headers);
         let id = self.correlation.resolve(headers);

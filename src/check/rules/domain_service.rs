@@ -2,10 +2,10 @@
 
 use super::{Broken, Subject};
 use crate::api::{DomainService, Profile, SidecarMode};
-use crate::contract::domain_services::{DOMAIN_SERVICES, find};
+use crate::contract::domain_services::DOMAIN_SERVICES;
 
 pub(super) fn domain_service(it: &Subject<'_>, asked: DomainService, broken: &mut Broken) {
-    let Some(service) = find(asked.as_str()) else {
+    let Some(service) = asked.definition() else {
         let known: Vec<&str> = DOMAIN_SERVICES.iter().map(|service| service.name).collect();
         let message = format!(
             "{} does not come with this release yet: set spec.image, or take one of {}",

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Broken, Subject};
-use crate::api::{ProbeSpec, SidecarMode, names};
-use crate::contract::domain_services::find;
+use crate::api::{DomainService, ProbeSpec, SidecarMode, names};
 use crate::contract::{self, service_token};
 
 /// Volumes of the operator's own.
@@ -54,11 +53,7 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
         let message = "the operator mounts room to write there: choose another path";
         broken.tell("mount-once", "spec.configFiles.mountPath", message);
     }
-    if it
-        .spec
-        .domain_service
-        .and_then(|service| find(service.as_str()))
-        .is_some_and(|own| own.verifies_services)
+    if it.spec.domain_service.and_then(DomainService::definition).is_some_and(|own| own.verifies_services)
         && !mounted.insert(service_token::KEYS_FOLDER)
     {
         let message = "the operator mounts the keys of services' tokens there: choose another path";
