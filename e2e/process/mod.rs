@@ -20,6 +20,7 @@ mod leader;
 mod monitoring;
 mod orphaned;
 mod platform;
+mod releases;
 mod restart_apiserver;
 mod rollout;
 mod sources;
