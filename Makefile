@@ -51,13 +51,13 @@ generate: ## write anew what is generated: CRDs, golden files, tables of the doc
 	UPDATE_GOLDEN=1 cargo test --locked --quiet --test all -- golden reference chart
 
 .PHONY: binary
-binary: ## the operator and the sidecar, each as one static binary
+binary: ## the command line, the operator and the sidecar, each as one static binary
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bins --target $(TARGET)
 
 .PHONY: image
 image: binary ## its container image, loaded into the cluster if one is up
 	mkdir -p $(CACHE)/image
-	cp $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,visiobook visiobook-sidecar) $(CACHE)/image/
+	cp $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,visiobook visiobook-operator visiobook-sidecar) $(CACHE)/image/
 	tar=$$(e2e/cluster/image $(IMAGE) $(CACHE)/image Dockerfile --target prebuilt); \
 	if $(CLUSTER_TOOL) status >/dev/null 2>&1; then $(CLUSTER_TOOL) load "$$tar"; echo "loaded $(IMAGE)"; else echo "$$tar"; fi
 

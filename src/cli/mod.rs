@@ -10,8 +10,9 @@ mod failed;
 mod files;
 mod handover;
 mod installation;
+mod lean;
 mod measure;
-mod operator;
+pub mod operator;
 mod plan;
 pub mod policy;
 mod reference;
@@ -101,9 +102,12 @@ pub fn parse() -> Cli {
 /// Run the command that the process was called with.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Operator(args) => operator::run(*args),
+        Command::Operator(args) => {
+            lean::become_lean("operator");
+            operator::run(*args)
+        }
         Command::Sidecar(args) => {
-            sidecar::shrink();
+            lean::become_lean("sidecar");
             sidecar::run(args)
         }
         Command::Service(args) => service::run(&args),

@@ -19,7 +19,7 @@ const LONGEST_PROPAGATION: i64 = 600;
 #[command(
     after_help = "Examples:\n  visiobook operator\n  visiobook operator --namespace team-a --namespace team-b --log-format text\n  visiobook operator --observe-only --log-format text"
 )]
-pub(super) struct Args {
+pub struct Args {
     /// Look after these namespaces only (repeat it, or separate them by commas). Default: all.
     #[arg(long, env = "VISIOBOOK_NAMESPACES", value_delimiter = ',', help_heading = "Scope")]
     namespace: Vec<String>,
@@ -84,7 +84,8 @@ enum Format {
     Text,
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
+/// Run the operator until it is asked to stop.
+pub fn run(args: Args) -> anyhow::Result<()> {
     let seconds = |value: f64, name: &str| {
         Duration::try_from_secs_f64(value).with_context(|| format!("--{name}: write a number of seconds"))
     };

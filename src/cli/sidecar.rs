@@ -1,19 +1,14 @@
 //! `visiobook sidecar`: settings and signals around the data plane.
 
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command as Program;
 
 use anyhow::{Context, bail};
 
 use crate::contract::{self, leave};
 use crate::sidecar::{run, settings};
 
-/// The program that holds the sidecar alone.
-const ALONE: &str = "visiobook-sidecar";
 /// Where a kubelet takes the last words of a container from.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -38,18 +33,6 @@ enum Command {
         #[arg(long, default_value_t = contract::METRICS_PORT)]
         port: u16,
     },
-}
-
-/// Become the program that holds the sidecar alone, which takes less memory, where it lies beside this one.
-pub(super) fn shrink() {
-    let beside = std::env::current_exe().map(|program| program.with_file_name(ALONE));
-    if let Ok(program) = beside
-        && program.is_file()
-    {
-        let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
-        let error = Program::new(&program).args(arguments).exec();
-        tracing::warn!(program = %program.display(), %error, "cannot be run: going on without it");
-    }
 }
 
 /// Run the sidecar, or ask the one beside this process to stop.

@@ -1,0 +1,27 @@
+//! The operator alone.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use visiobook::cli;
+
+/// Gives memory back after a list; the system's allocator keeps it, in an arena for each thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Run the operator.
+#[derive(Parser)]
+#[command(name = "visiobook operator", version)]
+struct Operator {
+    #[command(flatten)]
+    args: cli::operator::Args,
+}
+
+fn main() -> ExitCode {
+    // One TLS provider for the whole process. It is refused only if there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match cli::operator::run(Operator::parse().args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => cli::tell(&error),
+    }
+}
