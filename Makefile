@@ -107,8 +107,8 @@ soak: cluster-up image images ## the long variants of the tests; their outcome b
 	VISIOBOOK_SOAK=1 e2e/run $(FILTER) --include-ignored
 
 .PHONY: bench
-bench: cluster-up image ## measure the operator; figures go to target/bench.json
-	e2e/bench
+bench: cluster-up image ## measure the operator; PART=fleet or PART=releases for one half; figures go to target/bench.json
+	e2e/bench $(PART)
 
 .PHONY: bench-sidecar
 bench-sidecar: binary ## measure the sidecar beside nginx, without a cluster

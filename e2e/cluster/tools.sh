@@ -7,15 +7,15 @@
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
-# No part of the cluster: built by the test that runs them.
-ON_DEMAND=(helm argocd prometheus cyclonus traefik external-secrets)
+# No part of the cluster: built by the test or the benchmark that runs them.
+ON_DEMAND=(helm argocd prometheus cyclonus traefik external-secrets argo-rollouts)
 # Programs of the distribution that they work with.
 declare -A WITH=([argocd]='git redis-server')
 
 # What a first build costs on two cores.
 declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
   [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [prometheus]='4 min' [cyclonus]='1 min'
-  [traefik]='6 min' [external-secrets]='6 min')
+  [traefik]='6 min' [external-secrets]='6 min' [argo-rollouts]='4 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {
@@ -75,6 +75,9 @@ copy_data() { # FAMILY DESTINATION
       module=$(go list -m -f '{{.Dir}}' github.com/external-secrets/external-secrets)
       mkdir "$2/crds"
       cp "$module/config/crds/bases/external-secrets.io_secretstores.yaml" "$2/crds" ;;
+    argo-rollouts)
+      module=$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-rollouts)
+      cp -r "$module/manifests/crds" "$2/crds" ;;
     argocd)
       module=$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)
       cp -r "$module/manifests/crds" "$2/crds"
