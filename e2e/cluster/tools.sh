@@ -8,14 +8,14 @@ TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
 # No part of the cluster: built by the test or the benchmark that runs them.
-ON_DEMAND=(helm argocd prometheus cyclonus traefik external-secrets argo-rollouts)
+ON_DEMAND=(helm argocd prometheus cyclonus traefik external-secrets argo-rollouts k6)
 # Programs of the distribution that they work with.
 declare -A WITH=([argocd]='git redis-server')
 
 # What a first build costs on two cores.
 declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
   [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [prometheus]='4 min' [cyclonus]='1 min'
-  [traefik]='6 min' [external-secrets]='6 min' [argo-rollouts]='4 min')
+  [traefik]='6 min' [external-secrets]='6 min' [argo-rollouts]='4 min' [k6]='2 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
 kubernetes_version_flags() {

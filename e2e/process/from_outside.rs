@@ -11,12 +11,12 @@ use crate::support::beside::{Beside, Borrowed, free_port};
 use crate::support::definitions::Definitions;
 use crate::support::operator::{Stage, alone};
 use crate::support::proxy::Proxy;
-use crate::support::{Clients, Site, eventually, kubectl, soak, tools};
+use crate::support::{Clients, Site, eventually, kubectl, soak, tools, try_kubectl};
 
 /// Clients at once.
 const CLIENTS: usize = 8;
 
-fn podinfo(release: usize) -> Value {
+pub(super) fn podinfo(release: usize) -> Value {
     json!({
         "image": "docker.io/stefanprodan/podinfo:6.9.2",
         "replicas": 2,
@@ -26,14 +26,24 @@ fn podinfo(release: usize) -> Value {
     })
 }
 
-/// Traefik on a port of this machine, for one namespace.
-async fn traefik(site: &Site) -> (Vec<Beside>, SocketAddr) {
+/// Traefik in front of one namespace.
+pub(super) struct Edge {
+    pub(super) plain: SocketAddr,
+    /// With a certificate of its own making.
+    pub(super) tls: SocketAddr,
+    pub(super) processes: Vec<Beside>,
+}
+
+/// Traefik on ports of this machine, for one namespace.
+pub(super) async fn traefik(site: &Site) -> Edge {
     let folder = tools("traefik").await;
-    let (port, api) = (free_port(), free_port());
+    let [plain, tls, api] = [free_port(), free_port(), free_port()];
     // Gives it the rights of the tests, without keys of its own.
     let proxy = Beside::start(Path::new("kubectl"), &["proxy".into(), format!("--port={api}")]);
     let mut arguments = vec![
-        format!("--entrypoints.web.address=127.0.0.1:{port}"),
+        format!("--entrypoints.web.address=127.0.0.1:{plain}"),
+        format!("--entrypoints.secure.address=127.0.0.1:{tls}"),
+        "--entrypoints.secure.http.tls=true".to_string(),
         "--log.level=DEBUG".to_string(),
         "--log.filePath=/tmp/traefik.out".to_string(),
     ];
@@ -43,7 +53,49 @@ async fn traefik(site: &Site) -> (Vec<Beside>, SocketAddr) {
         arguments.push(format!("--providers.{provider}.namespaces={},default", site.namespace));
     }
     let traefik = Beside::start(&folder.join("traefik"), &arguments);
-    (vec![proxy, traefik], ([127, 0, 0, 1], port).into())
+    let [plain, tls] = [plain, tls].map(|port| ([127, 0, 0, 1], port).into());
+    Edge { plain, tls, processes: vec![proxy, traefik] }
+}
+
+/// What Traefik and the operator know of, gone when it is dropped.
+pub(super) struct Gateways {
+    _definitions: Definitions,
+    _gateways: Borrowed,
+}
+
+impl Gateways {
+    pub(super) async fn installed() -> Gateways {
+        let crds = tools("traefik").await.with_file_name("crds");
+        let gateways =
+            Gateways { _definitions: Definitions::installed().await, _gateways: Borrowed::from(&crds).await };
+        apply(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": { "name": "traefik" },
+            "spec": { "controller": "traefik.io/ingress-controller" },
+        }));
+        apply(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": { "name": "traefik" },
+            "spec": { "controllerName": "traefik.io/gateway-controller" },
+        }));
+        gateways
+    }
+}
+
+impl Drop for Gateways {
+    fn drop(&mut self) {
+        try_kubectl(&["delete", "ingressclass,gatewayclass", "traefik", "--ignore-not-found"], None);
+    }
+}
+
+/// Wait until a release is complete, and its pods alone are left; the first moves to green.
+pub(super) async fn released(site: &Site, release: usize) {
+    let colour = if release % 2 == 1 { Colour::Green } else { Colour::Blue };
+    site.until("books", "the release to be complete", |service| {
+        let rollout = service.status.as_ref().and_then(|status| status.rollout.as_ref());
+        rollout.is_some_and(|now| {
+            (now.number, now.colour, now.state) == (release as i64, colour, ReleaseState::Stable)
+        })
+    })
+    .await;
 }
 
 fn apply(object: Value) {
@@ -51,7 +103,7 @@ fn apply(object: Value) {
 }
 
 /// Whether a host answers from outside.
-async fn answers(host: &str, address: SocketAddr, path: &str) -> Result<(), String> {
+pub(super) async fn answers(host: &str, address: SocketAddr, path: &str) -> Result<(), String> {
     let client = Clients::to(host, address, path, 1);
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     let (answered, lost) = client.stop().await;
@@ -62,17 +114,7 @@ async fn answers(host: &str, address: SocketAddr, path: &str) -> Result<(), Stri
 #[ignore = "part of `make soak`: builds Traefik"]
 async fn t12_releases_behind_traefik_lose_no_request_by_ingress_or_by_route() {
     let alone = alone().await;
-    let crds = tools("traefik").await.with_file_name("crds");
-    let _definitions = Definitions::installed().await;
-    let _gateways = Borrowed::from(&crds).await;
-    apply(json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": { "name": "traefik" },
-        "spec": { "controller": "traefik.io/ingress-controller" },
-    }));
-    apply(json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": { "name": "traefik" },
-        "spec": { "controllerName": "traefik.io/gateway-controller" },
-    }));
+    let _gateways = Gateways::installed().await;
     let ways = [
         ("ingress", json!({ "className": "traefik" })),
         ("route", json!({ "gateway": { "name": "public", "namespace": "default" } })),
@@ -85,7 +127,7 @@ async fn t12_releases_behind_traefik_lose_no_request_by_ingress_or_by_route() {
         });
         let stage = Stage::governed(&alone, name, environment).await;
         let site = &stage.site;
-        let (_processes, address) = traefik(site).await;
+        let Edge { plain: address, processes: _processes, .. } = traefik(site).await;
         apply(json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
             "metadata": { "name": "public", "namespace": "default" },
@@ -103,17 +145,9 @@ async fn t12_releases_behind_traefik_lose_no_request_by_ingress_or_by_route() {
         answers("other.visiobook.com", address, "/version").await.expect_err("nobody's host");
 
         let clients = Clients::to("books.visiobook.com", address, "/version", CLIENTS);
-        let mut colour = Colour::Blue;
         for release in 1..=if soak() { 20 } else { 2 } {
             site.apply("books", podinfo(release)).await;
-            colour = colour.other();
-            site.until("books", "the release to be complete", |service| {
-                let rollout = service.status.as_ref().and_then(|status| status.rollout.as_ref());
-                rollout.is_some_and(|now| {
-                    (now.number, now.colour, now.state) == (release as i64, colour, ReleaseState::Stable)
-                })
-            })
-            .await;
+            released(site, release).await;
         }
         let (answered, lost) = clients.stop().await;
         assert!(answered > 1000, "{name}: only {answered} answers");
@@ -121,5 +155,4 @@ async fn t12_releases_behind_traefik_lose_no_request_by_ingress_or_by_route() {
         // What the sidecar keeps to the inside stays there.
         answers("books.visiobook.com", address, "/metrics").await.expect_err("the application's own metrics");
     }
-    kubectl(&["delete", "ingressclass,gatewayclass", "traefik", "--ignore-not-found"], None);
 }

@@ -14,6 +14,7 @@ mod http2;
 mod idle;
 mod isolation;
 mod jobs;
+mod k6;
 mod kept;
 mod lag;
 mod leader;
