@@ -4,6 +4,7 @@ mod container;
 mod content;
 mod gate;
 mod job;
+mod wave;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ pub use container::ContainerFact;
 pub use content::{Content, Signing, SigningKey, TokenContent};
 pub use gate::{GatedPod, ServiceName, Standing, Word};
 pub use job::{JobEnd, JobFact, SPARE_SECONDS, Spot, ending, trouble};
+pub use wave::{Admission, Marks, Rendering, WaveMark};
 
 /// What one pass saw of a service's surroundings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,6 +79,12 @@ pub struct Facts {
     pub dependencies: BTreeMap<ServiceName, Standing>,
     /// Services that wait for each other, from this one back to itself; empty where none do.
     pub cycle: Vec<ServiceName>,
+    /// Where stored revisions come from, by hash.
+    pub marks: BTreeMap<String, Marks>,
+    /// Whether what the environment changes may begin now; `None` where nobody has asked.
+    pub admission: Option<Admission>,
+    /// How this operator would render what is asked for; `None` where the environment lets that restart nothing.
+    pub rendering: Option<Rendering>,
     /// Revisions of which a pod has passed the gate.
     pub passed: BTreeSet<String>,
     /// When the pass looked, in Unix seconds.

@@ -30,5 +30,6 @@ mod stored;
 mod strict;
 mod tokens;
 mod upgrade;
+mod waves;
 
 use crate::support::soak;

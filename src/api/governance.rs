@@ -9,6 +9,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::waves::WaveStatus;
+
 /// What all pods of a namespace may take together.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -134,6 +136,9 @@ pub struct VisiobookEnvironmentStatus {
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<String>,
+    /// How far the last change that replaces pods has come; nothing where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<WaveStatus>,
     /// Each on its own, always with a reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -20,6 +20,7 @@ mod sidecar;
 mod stack;
 mod status;
 mod trust;
+mod waves;
 mod workload;
 
 pub use environment::{
@@ -51,6 +52,7 @@ pub use sidecar::{
 pub use stack::{DomainService, Profile, Stack};
 pub use status::{Child, VisiobookServiceStatus};
 pub use trust::{ServiceTokens, TrustedCertificates};
+pub use waves::{WaveStatus, Waves};
 pub use workload::{Pod, ProbeSpec, Probes, Volume};
 
 /// API group of both kinds.

@@ -59,6 +59,12 @@ pub const RETRY: &str = "platform.visiobook.com/retry";
 pub const UNDO: &str = "platform.visiobook.com/undo";
 /// Annotation of a service: evidence that another environment has verified its image.
 pub const EVIDENCE: &str = "platform.visiobook.com/evidence";
+/// Annotation of an environment: services that failed, as its status names them, in spite of which the others go on.
+pub const CONTINUE_WAVE: &str = "platform.visiobook.com/continue-wave";
+/// Annotation of a ControllerRevision: the wave of the environment that it came with, and whether that is over.
+pub const WAVE: &str = "platform.visiobook.com/wave";
+/// Annotation of a ControllerRevision: digest of what the service itself says, without its environment.
+pub const OWN: &str = "platform.visiobook.com/own";
 /// Annotation of a Service, under the manager of its selector: where the releases of the service stand.
 pub const RELEASE: &str = "platform.visiobook.com/release";
 /// Label of a preview Service, which what selects the services of a team leaves out by it.

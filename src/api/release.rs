@@ -9,6 +9,7 @@ use super::freeze::{BreakGlass, Freeze};
 use super::jobs::{EnvironmentChecks, PastJob};
 use super::names::Colour;
 use super::service::Strategy;
+use super::waves::Waves;
 
 /// How the services of an environment are released. A service may be stricter, never looser.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub struct EnvironmentRollout {
     /// What is checked before traffic moves, and after it. A service may check more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<EnvironmentChecks>,
+    /// How many services at once a change of this environment reaches. Default: a tenth of those that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<Waves>,
 }
 
 /// An image runs only where another environment has promoted it (C12): a service carries the signed evidence in the
@@ -105,7 +109,7 @@ impl ReleaseState {
     }
 
     /// The word in status, logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             ReleaseState::Stable => "Stable",
             ReleaseState::Deploying => "Deploying",

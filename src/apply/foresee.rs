@@ -15,7 +15,9 @@ use crate::api::kinds::Kind;
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
 use crate::check::{self, Refusal};
 use crate::contract;
-use crate::facts::{EnvironmentFact, Facts, Installation, Missing, MissingKinds, SecretFact, SecretKey};
+use crate::facts::{
+    Admission, EnvironmentFact, Facts, Installation, Missing, MissingKinds, SecretFact, SecretKey,
+};
 use crate::plan::{self, Owner, Plan, Planned};
 use crate::rollout::{self, Decision, Rotation};
 
@@ -36,6 +38,8 @@ pub struct Foresight {
     pub children: Vec<Foreseen>,
     /// Whether pods would be replaced.
     pub restart: Restart,
+    /// Whether they would be because of the environment or the operator: then it takes its turn with other services.
+    pub in_wave: bool,
 }
 
 /// A child that would change.
@@ -139,6 +143,10 @@ pub async fn foresee(
         facts.pull_secrets.insert(key.0, fact);
     }
     let verdict = check::validate(&service, &facts.environment);
+    facts.rendering = verdict.as_ref().ok().and_then(|valid| plan::rendering(&owner, valid, &facts));
+    let waits = rollout::step(&verdict, &facts).asks(&facts);
+    // What it does once it is let in.
+    facts.admission = Some(Admission::Admitted { generation: 0 });
     let mut decision = rollout::step(&verdict, &facts);
     if let Some(running) = facts.deployments.get(&decision.colour) {
         // Values of secrets are the operator's to compare.
@@ -161,6 +169,7 @@ pub async fn foresee(
     };
     Ok(Foresight {
         environment: check::rules_of(&facts.environment).map(|rules| rules.name).unwrap_or_default(),
+        in_wave: waits,
         restart: restart(&decision, &facts, &children, replicas),
         refusals: decision.held.clone(),
         name: owner.name,

@@ -12,8 +12,8 @@ use crate::api::names::{self, Colour};
 use crate::api::{PastJob, RolloutStatus, VisiobookService};
 use crate::check;
 use crate::facts::{
-    Content, DeploymentFact, EnvironmentFact, Facts, Installation, JobEnd, JobFact, MissingKinds, Orders,
-    RevisionFact, SPARE_SECONDS, SecretKey, Signing,
+    Content, DeploymentFact, EnvironmentFact, Facts, Installation, JobEnd, JobFact, Marks, MissingKinds,
+    Orders, RevisionFact, SPARE_SECONDS, SecretKey, Signing,
 };
 use crate::plan::{Owner, Plan};
 
@@ -121,6 +121,13 @@ pub(super) fn see(
         gated_pods: Vec::new(),
         dependencies: BTreeMap::new(),
         cycle: Vec::new(),
+        marks: owned
+            .iter()
+            .filter(|live| live.kind == Kind::ControllerRevision)
+            .filter_map(|live| marks(live, owner))
+            .collect(),
+        admission: None,
+        rendering: None,
         passed,
         now: surroundings.now,
     }
@@ -270,6 +277,14 @@ fn has_passed(live: &Live, owner: &Owner) -> Option<String> {
     let value = live.json();
     value.pointer("/metadata/annotations")?.get(names::GATE_PASSED)?;
     hash(live, owner)
+}
+
+/// Where a stored revision comes from.
+fn marks(live: &Live, owner: &Owner) -> Option<(String, Marks)> {
+    let object = live.json();
+    let said = |name: &str| object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_string);
+    let wave = said(names::WAVE).and_then(|wave| serde_json::from_str(&wave).ok());
+    Some((hash(live, owner)?, Marks { own: said(names::OWN), wave }))
 }
 
 fn revision(live: &Live, owner: &Owner) -> Option<RevisionFact> {

@@ -21,6 +21,7 @@ pub use freeze::{Frozen, frozen, unknown_zones};
 pub use governance::policies;
 pub use isolation::Isolation;
 pub use monitoring::{Monitoring, RUNBOOKS};
+pub use release::patience;
 pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
 pub use revision::{digest, is_digest};
 pub use secret_sources::{External, asked};

@@ -4,6 +4,7 @@ use super::resolve::EnvironmentRules;
 use super::valid::{Checked, Held, Measured, Release};
 use super::{Monitoring, monitoring};
 use crate::api::{EnvironmentType, Strategy, VisiobookServiceSpec};
+use crate::facts::EnvironmentFact;
 
 /// Seconds until a release is given up, in production and elsewhere.
 pub(super) const DEADLINES: [i64; 2] = [900, 600];
@@ -15,6 +16,18 @@ const WARM: i64 = 600;
 const CHECK: i64 = 300;
 /// Per cent of errors that a release may make, where less calls nobody (I04, X39).
 const ERRORS: f64 = 1.0;
+
+/// Seconds until pods that an environment has replaced count as failed (C10, C14).
+pub fn patience(environment: &EnvironmentFact) -> i64 {
+    let said = match environment {
+        EnvironmentFact::Governed { spec, .. } => {
+            Some((spec.type_, spec.rollout.as_ref().and_then(|rollout| rollout.deadline_seconds)))
+        }
+        _ => None,
+    };
+    let (type_, deadline) = said.unwrap_or_default();
+    deadline.unwrap_or(DEADLINES[usize::from(type_ != EnvironmentType::Production)])
+}
 
 /// How releases go; `None` where pods are replaced one by one.
 pub fn release(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Option<Release> {

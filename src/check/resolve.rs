@@ -96,6 +96,26 @@ pub fn said_resources(
 
 /// The values of a resource that breaks no rule.
 pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Valid {
+    Valid {
+        shape: shape(name, spec, environment),
+        serving: serving(name, spec, environment),
+        own: shape(name, spec, &silent()).revision(),
+    }
+}
+
+/// An environment that says nothing: what is left is the resource's own.
+fn silent() -> EnvironmentRules {
+    EnvironmentRules {
+        name: String::new(),
+        said: VisiobookEnvironmentSpec::default(),
+        type_: EnvironmentType::default(),
+        replicas: 1,
+        autoscaling: false,
+        min_replicas: 0,
+    }
+}
+
+fn shape(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Shape {
     let (requests, limits) = said_resources(spec, environment);
     let defaults = environment.said.defaults.as_ref();
     let sidecar = sidecar::merge(spec, environment.said.sidecar.as_ref());
@@ -110,7 +130,7 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
     image_pull_secrets.sort();
     image_pull_secrets.dedup();
     let gpu = spec.gpu.clone().map(|gpu| Gpu { count: gpu.count, resource_name: gpu.resource_name });
-    let shape = Shape {
+    Shape {
         environment: environment.type_,
         stack: spec.stack,
         profile: spec.profile,
@@ -160,8 +180,8 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
         pod: passed_through(&spec.pod),
         // Its command comes with the domain service, when it is rendered.
         migration: spec.migration.clone().or(spec.domain_service.map(|_| Migration::default())),
-    };
-    Valid { shape, serving: serving(name, spec, environment) }
+        rendering: None,
+    }
 }
 
 fn sorted(names: &[String]) -> Vec<String> {

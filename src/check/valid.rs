@@ -13,12 +13,14 @@ use crate::api::{
 };
 
 /// A resource that may run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Valid {
     /// What a pod is made from. Its hash is the revision.
     pub shape: Shape,
     /// What is made around the pods. A change of it replaces none of them.
     pub serving: Serving,
+    /// Digest of what the resource itself says of its pods: what changes the shape and not this is its environment.
+    pub own: String,
 }
 
 /// Everything that shapes a pod. The revision is a hash of this, so a field added here must be left out of the
@@ -120,6 +122,9 @@ pub struct Shape {
     /// What is run before the first pod starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// How an operator renders it, where that alone is what is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendering: Option<String>,
 }
 
 impl Shape {

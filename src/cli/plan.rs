@@ -12,11 +12,12 @@ use super::cluster::{Cluster, block_on, explain};
 use super::files::Files;
 use super::installation::Whereabouts;
 use super::{Failed, validate};
-use crate::api::{VisiobookEnvironment, VisiobookService, names};
+use crate::api::{VisiobookEnvironment, VisiobookService, Waves, names};
 use crate::apply::{Fate, Foreseen, Foresight, foresee, parted};
 use crate::facts::{EnvironmentFact, Installation};
 use crate::manifest::{self, Placed};
 use crate::operator::IMAGE_OF_RELEASE;
+use crate::rollout::waves;
 
 /// Arguments of `visiobook plan`.
 #[derive(Debug, clap::Args)]
@@ -60,7 +61,19 @@ struct Outlook {
 struct Reach {
     name: String,
     fields: Vec<String>,
+    /// Services that it releases, and how many of them at a time.
+    wave: Option<Turns>,
     services: Vec<Foresight>,
+}
+
+/// How a change of an environment reaches its services.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Turns {
+    services: usize,
+    max_concurrent: usize,
+    waves: usize,
+    halts_after_failures: i32,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -138,6 +151,7 @@ async fn reach(client: &Client, placed: &Placed<'_>, operator: &Installation) ->
     let before = live.map(|live| serde_json::to_value(&live.spec)).transpose()?.unwrap_or_default();
     let fields = parted(&before, &serde_json::to_value(&environment.spec)?, "spec");
     let fact = EnvironmentFact::Governed { name: name.clone(), spec: Box::new(environment.spec) };
+    let said = environment_waves(&fact);
     let mut services = Vec::new();
     let label = ListParams::default().labels(&format!("{}={name}", names::ENVIRONMENT));
     for namespace in Api::<Namespace>::all(client.clone()).list(&label).await.map_err(explain)? {
@@ -146,7 +160,23 @@ async fn reach(client: &Client, placed: &Placed<'_>, operator: &Installation) ->
             services.push(foresee(client, &service, Some(&fact), operator).await.map_err(explain)?);
         }
     }
-    Ok(Reach { name, fields, services })
+    let concerned = services.iter().filter(|service| service.in_wave).count();
+    let wave = (concerned > 0).then(|| {
+        let max_concurrent = waves::cap(said.max_concurrent.as_ref(), concerned);
+        Turns {
+            services: concerned,
+            max_concurrent,
+            waves: concerned.div_ceil(max_concurrent),
+            halts_after_failures: said.halt_after_failures.unwrap_or(1),
+        }
+    });
+    Ok(Reach { name, fields, wave, services })
+}
+
+/// What it says of its waves.
+fn environment_waves(environment: &EnvironmentFact) -> Waves {
+    let EnvironmentFact::Governed { spec, .. } = environment else { return Waves::default() };
+    spec.rollout.as_ref().and_then(|rollout| rollout.waves.clone()).unwrap_or_default()
 }
 
 /// The image that the operator in the cluster gives its sidecars.
@@ -169,6 +199,15 @@ impl Outlook {
                 count(environment.services.len() as i32, "service"),
                 count(pods, "pod")
             );
+            if let Some(wave) = &environment.wave {
+                anstream::println!(
+                    "  releases {} in {} of at most {} each; halts after {}",
+                    count(wave.services as i32, "service"),
+                    count(wave.waves as i32, "wave"),
+                    wave.max_concurrent,
+                    count(wave.halts_after_failures, "failure")
+                );
+            }
             for service in &environment.services {
                 tell_service(service);
             }

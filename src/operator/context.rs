@@ -67,6 +67,7 @@ pub(super) struct Context {
     pub(super) governance: Governance,
     pub(super) notifier: Notifier,
     pub(super) leavers: Leavers,
+    pub(super) waves: super::waves::Waves,
     namespaces: RwLock<HashMap<String, surroundings::Place>>,
     missing_kinds: RwLock<MissingKinds>,
 }
@@ -92,6 +93,7 @@ impl Context {
             ring,
             notifier: Notifier::new(&operator.namespace),
             leavers: Leavers::default(),
+            waves: super::waves::Waves::default(),
             gated_pods: GatedPods::default(),
             dependencies: dependencies::Dependencies::default(),
             operator,
@@ -223,6 +225,7 @@ impl Context {
         self.note_replicas(&uid, None);
         self.governance.forget(&uid);
         self.leavers.forget(&uid);
+        self.forget_standing(&uid);
         self.forget_needs(&(service.namespace().unwrap_or_default(), service.name_any()));
         self.trigger_governance(&service.namespace().unwrap_or_default());
         self.backoff.clear(&uid);

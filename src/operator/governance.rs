@@ -71,6 +71,11 @@ impl Governance {
         self.trigger(name);
     }
 
+    /// An environment, if it exists.
+    pub(super) fn find(&self, name: &str) -> Option<Arc<VisiobookEnvironment>> {
+        lock(&self.environments).get(name).cloned()
+    }
+
     /// A service was held against its environment. Tells whether that is news.
     pub(super) fn note(&self, uid: &str, refused: Option<String>) -> bool {
         let before = lock(&self.verdicts).insert(uid.to_string(), refused.clone());
@@ -185,6 +190,12 @@ async fn look_after(context: &Context, name: &str, whole: bool) -> Result<bool, 
         raise(context, &environment, &mut place, &uid).await;
         places.push(place);
     }
+    let progress = context.progress(name);
+    if let Some(progress) = &progress {
+        context.metrics.show_wave(name, &progress.status);
+    }
+    // The environment may say now that a wave goes on in spite of who has failed.
+    context.wake_waiting(name);
     if whole {
         let services = context.services_in(&places.iter().map(|place| place.name.as_str()).collect());
         let violations = governance.violations(&services);
@@ -195,6 +206,8 @@ async fn look_after(context: &Context, name: &str, whole: bool) -> Result<bool, 
             governance.trigger(name);
         }
         let overview = Overview {
+            wave: progress.as_ref(),
+            name,
             spec: &environment.spec,
             generation: environment.metadata.generation.unwrap_or(0),
             listed: &Listed { known, everywhere },

@@ -16,6 +16,7 @@ mod reconcile;
 mod replicas;
 mod unready;
 mod watches;
+mod waves;
 
 pub use image::OF_RELEASE as IMAGE_OF_RELEASE;
 

@@ -10,12 +10,13 @@ use kube::{Resource, ResourceExt};
 
 use super::context::{Context, Guarded, LOOK_AGAIN};
 use super::events::{self, Told};
-use super::{gates, leaving, notifier, unready};
+use super::{gates, leaving, notifier, unready, waves};
 use crate::api::names;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
 use crate::apply::{self, Error};
-use crate::facts::{Applied, Facts, Failure, Standing};
+use crate::facts::{Admission, Applied, Facts, Failure, Standing as Dependency};
 use crate::plan::{self, Owner};
+use crate::rollout::waves::Standing;
 use crate::status::{self, Pass, Report};
 use crate::telemetry::{Outcome, Service as Place};
 use crate::{check, rollout};
@@ -59,6 +60,9 @@ pub(super) async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> R
         Err(error) => (Outcome::Error, error.reason),
     };
     context.metrics.record_reconcile(word, reason, started.elapsed());
+    if outcome.is_err() {
+        context.note_unfinished(&service);
+    }
     let done = outcome?;
     if done.retry {
         let wait = context.backoff.next(&uid);
@@ -90,6 +94,7 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     let terminating = context.is_terminating(&service.namespace().unwrap_or_default());
     if terminating || service.meta().deletion_timestamp.is_some() {
         // Children go by their owner references.
+        context.forget_standing(&service.uid().unwrap_or_default());
         return Ok(Done { outcome: Outcome::Success, reason: "Deleting", retry: false, again: IDLE });
     }
     let previous = service.status.clone().unwrap_or_default();
@@ -102,6 +107,7 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         return Ok(Done { outcome: Outcome::Paused, reason: "Paused", retry: false, again: IDLE });
     }
     if service.spec.paused {
+        context.note_paused(service, &owner);
         let report =
             status::report_paused(service.meta().generation.unwrap_or(0), &previous, Timestamp::now());
         tell(service, context, &previous, report).await?;
@@ -117,9 +123,16 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
     };
     let mut facts = apply::observe(&context.cache, &context.secrets, &owner, service, surroundings).await?; // reads
     let verdict = check::validate(service, &facts.environment); // pure
+    facts.rendering = verdict.as_ref().ok().and_then(|valid| plan::rendering(&owner, valid, &facts)); // pure
+    // Of turns nothing is foretold.
+    facts.admission = context.observing.as_ref().map(|_| Admission::Admitted { generation: 0 });
     let mut decision = rollout::step(&verdict, &facts); // pure
     // What was seen may raise a question: of the endpoints after a Job that has failed.
     for _ in 0..LOOKS {
+        if decision.asks(&facts) {
+            facts.admission = Some(context.admit(service, &facts.environment, &decision.standing));
+            decision = rollout::step(&verdict, &facts); // pure
+        }
         if context.observing.is_some() || !decision.look && decision.spots.is_empty() {
             break;
         }
@@ -191,12 +204,14 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         previous: &previous,
     };
     let report = status::report(&pass, Timestamp::now()); // pure
+    context.note_standing(service, &facts.environment, &decision.standing, failure.as_ref());
     note(context, &owner, &decision, &applied, failure.as_ref());
     context.note_verdict(service, verdict.as_ref().err().map(|refusals| status::tell(refusals)));
     let again = tell(&written, context, &previous, report).await?; // writes
     let due = [plan.wake_at, gating.wake_at].into_iter().flatten().min().map(until);
     let missing = is_missing(&facts).then_some(LOOK_AGAIN);
-    let again = [due, looked.again, missing].into_iter().flatten().fold(again, Duration::min);
+    let turn = matches!(decision.standing, Standing::Waiting { .. }).then(|| waves::tick(&owner.uid));
+    let again = [due, looked.again, missing, turn].into_iter().flatten().fold(again, Duration::min);
     let outcome = match (&failure, &verdict) {
         (Some(_), _) => Outcome::Error,
         (None, Err(_)) => Outcome::Refused,
@@ -212,7 +227,7 @@ fn until(at: i64) -> Duration {
 
 /// Whether something it depends on is nowhere: whoever makes a Service of another's is told by no watch of ours.
 fn is_missing(facts: &Facts) -> bool {
-    facts.dependencies.values().any(|standing| *standing == Standing::Missing)
+    facts.dependencies.values().any(|standing| *standing == Dependency::Missing)
 }
 
 /// Let pods of a paused service in: what Kubernetes replaces meanwhile must not wait for somebody to end the pause.

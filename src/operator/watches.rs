@@ -356,8 +356,10 @@ async fn environments(client: Client, context: Arc<Context>, synced: watch::Send
         watcher::Event::Init => listed.clear(),
         watcher::Event::InitApply(environment) | watcher::Event::Apply(environment) => {
             listed.insert(environment.name_any());
-            context.see_environment(&environment.name_any(), Some(environment.spec.clone()));
-            context.governance.see(&environment.name_any(), Some(environment));
+            let (name, spec) = (environment.name_any(), environment.spec.clone());
+            // First: whoever looks at a service because of it asks for its generation.
+            context.governance.see(&name, Some(environment));
+            context.see_environment(&name, Some(spec));
         }
         watcher::Event::InitDone => {
             context.keep_environments(&listed);

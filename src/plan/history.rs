@@ -32,6 +32,10 @@ pub(super) fn build(
     let annotations: Map<String, Value> = serving
         .into_iter()
         .chain(migration.map(|past| (names::MIGRATION, past)))
+        .chain(revision.own.clone().map(|own| (names::OWN, own)))
+        .chain(
+            revision.wave.as_ref().and_then(|it| serde_json::to_string(it).ok()).map(|it| (names::WAVE, it)),
+        )
         .map(|(name, text)| (name.to_string(), text.into()))
         .collect();
     if !annotations.is_empty() {

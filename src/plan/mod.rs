@@ -35,8 +35,8 @@ use serde_json::{Value, json};
 
 use crate::api::kinds::Kind;
 use crate::api::{GROUP, names};
-use crate::check::{Serving, Shape};
-use crate::facts::{Content, DeploymentFact, EnvironmentFact, Facts, MissingKinds};
+use crate::check::{self, Serving, Shape, Valid};
+use crate::facts::{Content, DeploymentFact, EnvironmentFact, Facts, MissingKinds, Rendering};
 use crate::rollout::{Decision, Stored, Wanted};
 
 pub use environment::{govern, governor};
@@ -216,8 +216,24 @@ fn render(owner: &Owner, revision: &Wanted, serving: Option<&Serving>, facts: &F
     })
 }
 
+/// How this operator would render what is asked for; `None` where the environment lets that replace no pods.
+pub fn rendering(owner: &Owner, valid: &Valid, facts: &Facts) -> Option<Rendering> {
+    let EnvironmentFact::Governed { spec, .. } = &facts.environment else { return None };
+    let waves = spec.rollout.as_ref()?.waves.as_ref()?;
+    waves.operator_upgrades.filter(|allowed| *allowed)?;
+    let hash = valid.shape.revision();
+    let shape = domain_service::complete(&valid.shape, facts);
+    let config = config::content(&shape);
+    // A strategy that changes whether the sidecar hears the operator is no other rendering.
+    let either = [false, true].map(|hears| {
+        let template = template::render(owner, &shape, &hash, &config, hears, facts);
+        check::digest(&json!({ "template": template, "config": config }))
+    });
+    Some(Rendering { digest: either[0].clone(), either })
+}
+
 /// The image of a sidecar that is rendered now. It is no part of the revision: a new one comes with the next release
-/// of each service.
+/// of each service, or in waves where the environment lets it.
 fn sidecar_image(facts: &Facts) -> &str {
     let environment = match &facts.environment {
         EnvironmentFact::Governed { spec, .. } => spec.sidecar.as_ref(),

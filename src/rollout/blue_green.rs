@@ -2,6 +2,7 @@
 
 use super::jobs::{Jobs, Run, Seen};
 use super::release::{self, Scene, advance};
+use super::waves::{self, Entry, Standing};
 use super::{Decision, Other, Reason, Rotation, Wanted, recall, rotation, want};
 use crate::api::names::Colour;
 use crate::api::{Phase, ReleaseState, RolloutStatus};
@@ -74,10 +75,20 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
     let valid = verdict.as_ref().ok();
     let hash = valid.map(|valid| valid.shape.revision());
     let frozen = check::frozen(&facts.environment, facts.now);
+    let asked = hash.as_deref().filter(|_| held.is_empty());
+    let pods = facts.deployments.get(&record.colour);
+    // Where nothing begins, or not before the end of a freeze, no place is taken.
+    let begins = asked.filter(|asked| release::would_begin(&record, asked, &facts.orders)).filter(|asked| {
+        frozen.is_none() || facts.orders.breaks_glass(&release::next_attempt(&record, asked)).is_some()
+    });
+    let entry = valid.filter(|_| begins.is_some()).map(|valid| {
+        let imposed = waves::is_imposed(&valid.own, Some(&record.revision), pods, facts);
+        waves::enter(imposed, false, facts)
+    });
     let scene = Scene {
         now: facts.now,
         frozen: frozen.as_ref(),
-        asked: hash.as_deref().filter(|_| held.is_empty()),
+        asked: asked.filter(|_| !matches!(entry, Some(Entry::Waits(_)))),
         settings: settings.as_ref(),
         orders: &facts.orders,
         deployments: &facts.deployments,
@@ -98,10 +109,20 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         },
     };
     let step = advance(&record, &scene);
-    let record = step.record;
+    let has_begun = step.record.attempt != record.attempt;
+    let goes_on = record.state.is_before_switch()
+        && record.attempted().is_some_and(|attempted| waves::is_open(attempted, facts));
+    let mut record = step.record;
+    let waits = match (&entry, asked) {
+        (Some(Entry::Waits(why)), Some(hash)) => Some(format!("revision {hash} {why}")),
+        _ => None,
+    };
+    if let (Some(waits), ReleaseState::Stable) = (&waits, record.state) {
+        record.reason = format!("{waits}; revision {} serves", record.revision);
+    }
     // A revision is made from the resource that asks for it, or from what is stored.
     let find = |wanted: &str| match valid.filter(|_| hash.as_deref() == Some(wanted)) {
-        Some(valid) => want(wanted.to_string(), &valid.shape, facts).map(Some),
+        Some(valid) => want(wanted.to_string(), valid, facts).map(Some),
         None => recall(wanted, facts).map(|stored| stored.map(|(wanted, _)| wanted)),
     };
     let (revision, unreadable) = match find(&record.revision) {
@@ -118,7 +139,11 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         }
     };
     let other = release::other(&record).map(|hash| {
-        let revision = find(hash).ok().flatten();
+        let mut revision = find(hash).ok().flatten();
+        if let (true, Some(entry), Some(revision)) = (has_begun && asked == Some(hash), &entry, &mut revision)
+        {
+            waves::mark(revision, entry, facts);
+        }
         let rotation = rotate(record.colour.other(), revision.as_ref());
         Other { revision, rotation, starts: step.starts }
     });
@@ -148,10 +173,11 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
             (Reason::SecretsMissing, format!("revision {hash} waits for its secrets; {}", record.reason))
         }
         _ if step.frozen => (Reason::Frozen, record.reason.clone()),
+        _ if let Some(waits) = &waits => (Reason::WaitsForWave, waits.clone()),
         _ if record.state == ReleaseState::Stable => (Reason::Stable, record.reason.clone()),
         _ => (Reason::Releasing, record.reason.clone()),
     };
-    Decision {
+    let mut decision = Decision {
         colour: record.colour,
         revision,
         serving,
@@ -164,6 +190,16 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         look: step.look,
         spots: step.spots,
         jobs: Jobs { run, ..Jobs::default() },
+        standing: Standing::Apart,
         wake_at: step.wake_at,
-    }
+    };
+    decision.standing = match entry {
+        Some(Entry::Waits(_)) => {
+            let has_place = goes_on || asked.is_some_and(|asked| waves::is_ordered(asked, facts));
+            waves::waiting(pods, has_place)
+        }
+        Some(Entry::Admitted) => Standing::Running,
+        _ => waves::of_releases(&decision, facts),
+    };
+    decision
 }

@@ -188,6 +188,8 @@ pub struct Held {
     pub run: Option<Run>,
     /// Whether nothing goes on by itself.
     pub failed: bool,
+    /// Whether it has begun.
+    pub runs: bool,
     /// Why, for people.
     pub why: String,
     /// Pods to look at.
@@ -217,13 +219,15 @@ pub fn hold(wanted: &Wanted, facts: &Facts) -> Option<Held> {
             );
             let is_recorded = facts.migrations.get(revision).is_some_and(|old| old.attempt == past.attempt);
             let spot = seen.spot(Phase::Migration, &past.attempt).filter(|_| !is_recorded);
-            return Some(Held { run: None, failed: true, why, spot, wake_at: None });
+            return Some(Held { run: None, failed: true, runs: false, why, spot, wake_at: None });
         }
     };
     let run = Run { phase: Phase::Migration, attempt: attempt.clone(), revision: wanted.clone() };
     let spot = seen.spot(Phase::Migration, &attempt);
-    let held = |run, why, wake_at| Some(Held { run, failed: false, why, spot, wake_at });
-    match (seen.state(Phase::Migration, &attempt), seen.beside(&attempt)) {
+    let state = seen.state(Phase::Migration, &attempt);
+    let runs = matches!(state, State::Runs(..));
+    let held = |run, why, wake_at| Some(Held { run, failed: false, runs, why, spot, wake_at });
+    match (state, seen.beside(&attempt)) {
         (State::Missing, Some(other)) => {
             let why = format!(
                 "revision {revision} waits for the migration of revision {}, which still runs",

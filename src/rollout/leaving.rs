@@ -74,6 +74,7 @@ mod tests {
             look: false,
             spots: Default::default(),
             jobs: Jobs::default(),
+            standing: Default::default(),
             wake_at: None,
         }
     }

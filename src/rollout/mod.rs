@@ -5,8 +5,10 @@ mod jobs;
 pub mod key_ring;
 mod leaving;
 mod release;
+mod rendering;
 mod rotation;
 mod stored;
+pub mod waves;
 
 pub use jobs::{Jobs, Run};
 pub use leaving::Leaving;
@@ -18,7 +20,8 @@ use crate::api::{PastJob, ReleaseState, RolloutStatus};
 use crate::check::{self, Refusal, Serving, Shape, Valid};
 use std::collections::BTreeSet;
 
-use crate::facts::{Facts, Spot};
+use crate::facts::{Facts, Spot, WaveMark};
+use waves::{Entry, Standing};
 
 /// What is to run, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,11 +50,18 @@ pub struct Decision {
     pub spots: BTreeSet<Spot>,
     /// What is to become of Jobs.
     pub jobs: Jobs,
+    /// How the service stands in the waves of its environment.
+    pub standing: Standing,
     /// When to decide again though nothing has changed, in Unix seconds.
     pub wake_at: Option<i64>,
 }
 
 impl Decision {
+    /// Whether somebody has to be asked if what the environment changes may begin now.
+    pub fn asks(&self, facts: &Facts) -> bool {
+        facts.admission.is_none() && matches!(self.standing, Standing::Waiting { .. })
+    }
+
     /// The revision whose release begins with this decision.
     pub fn begins(&self, facts: &Facts) -> Option<&Wanted> {
         let now = self.release.as_ref().filter(|release| release.state == ReleaseState::Deploying)?;
@@ -84,6 +94,10 @@ pub struct Wanted {
     pub stored: Option<Stored>,
     /// What became of its migration, where it has one that has ended.
     pub migration: Option<PastJob>,
+    /// Digest of what the service itself says, as far as that is known.
+    pub own: Option<String>,
+    /// The wave that it came with.
+    pub wave: Option<WaveMark>,
 }
 
 /// Why a decision is as it is.
@@ -99,6 +113,8 @@ pub enum Reason {
     SecretsMissing,
     /// A freeze holds back what is asked for; what ran goes on.
     Frozen,
+    /// The environment changes what runs, and other services come first; what ran goes on.
+    WaitsForWave,
     /// Somebody changed or lost the stored revision; what runs is left alone.
     RevisionLost,
     /// A revision is on its way to the other colour, or has just arrived there.
@@ -113,13 +129,14 @@ pub enum Reason {
 
 impl Reason {
     /// The word in logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Reason::Stable => "Stable",
             Reason::NewRevision => "NewRevision",
             Reason::Refused => "Refused",
             Reason::SecretsMissing => "SecretsMissing",
             Reason::Frozen => "Frozen",
+            Reason::WaitsForWave => "WaitsForWave",
             Reason::RevisionLost => "RevisionLost",
             Reason::Releasing => "Releasing",
             Reason::RevisionUnreadable => "RevisionUnreadable",
@@ -143,11 +160,19 @@ pub fn size(said: Option<i32>, last: Option<i32>, decision: &Decision, facts: &F
 pub fn step(verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     let colour = serving_colour(facts);
     let record = release::recover(facts, colour);
+    let serves = record.as_ref().map(|record| record.revision.as_str());
+    let serves = serves.or(facts.deployments.get(&colour).map(|deployment| deployment.revision.as_str()));
+    let rendered = verdict.as_ref().ok().and_then(|valid| {
+        let shape = rendering::asked(&valid.shape, serves, facts)?;
+        Some(Ok(Valid { shape, ..valid.clone() }))
+    });
+    let verdict = rendered.as_ref().unwrap_or(verdict);
     let mut decision = match record.filter(|record| blue_green::is_concerned(record, verdict, facts)) {
         Some(record) => blue_green::step(record, verdict, facts),
         None => in_place(colour, verdict, facts),
     };
     jobs::settle(&mut decision.jobs, facts, decision.release.as_ref());
+    waves::settle(&mut decision, facts);
     decision
 }
 
@@ -161,7 +186,7 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
         Err(error) => (None, Some(error)),
     };
     let frozen = check::frozen(&facts.environment, facts.now);
-    let mut thaws_at = None;
+    let (mut thaws_at, mut entered) = (None, None);
     let (revision, serving, reason, message, held) = match verdict {
         Err(refusals) => {
             let message = match &kept {
@@ -194,12 +219,37 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
                     }
                     None => (Reason::NewRevision, format!("revision {hash} is the first")),
                 };
-                match want(hash, &valid.shape, facts) {
-                    Ok(wanted) => {
+                match want(hash, valid, facts) {
+                    Ok(mut wanted) => {
                         unreadable = None;
-                        match jobs::hold(&wanted, facts) {
-                            None => (Some(wanted), serving, reason, message, held),
-                            Some(waits) => {
+                        let migrating = jobs::hold(&wanted, facts);
+                        let entry = replaces.then(|| {
+                            let imposed = waves::is_imposed(&valid.own, running_hash, running, facts);
+                            let under_way = migrating.as_ref().is_some_and(|it| it.failed || it.runs);
+                            let entry = waves::enter(imposed, under_way, facts);
+                            waves::mark(&mut wanted, &entry, facts);
+                            entry
+                        });
+                        let is_in_wave = wanted.wave.as_ref().is_some_and(|wave| !wave.done);
+                        match (migrating, entry) {
+                            (_, Some(Entry::Waits(why))) => {
+                                let goes =
+                                    |it: &Wanted| waves::replaced(it, colour, facts) == Standing::Running;
+                                let has_place =
+                                    kept.as_ref().is_some_and(goes) || waves::is_ordered(&wanted.hash, facts);
+                                entered = Some(waves::waiting(running, has_place));
+                                let message = format!("revision {} {why}", wanted.hash);
+                                (kept, serving, Reason::WaitsForWave, message, held)
+                            }
+                            (None, entry) => {
+                                entered = entry.filter(|_| is_in_wave).map(|_| Standing::Running);
+                                (Some(wanted), serving, reason, message, held)
+                            }
+                            (Some(waits), entry) => {
+                                entered = entry.filter(|_| is_in_wave).map(|_| match waits.failed {
+                                    true => Standing::Failed { revision: wanted.hash.clone() },
+                                    false => Standing::Running,
+                                });
                                 let goes_on =
                                     kept.as_ref().map(|kept| format!("revision {} goes on", kept.hash));
                                 let message = jobs::told(&waits.why, goes_on);
@@ -244,7 +294,7 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
     let (waiting, waits) = held_back.unzip();
     let (spot, wake_at) = waits.as_ref().map_or((None, None), |waits| (waits.spot.clone(), waits.wake_at));
     let jobs = Jobs { run: waits.and_then(|waits| waits.run), waiting, ..Jobs::default() };
-    Decision {
+    let mut decision = Decision {
         colour,
         revision,
         serving,
@@ -257,8 +307,11 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
         look: false,
         spots: spot.into_iter().collect(),
         jobs,
+        standing: Standing::Apart,
         wake_at: wake_at.or(thaws_at),
-    }
+    };
+    decision.standing = entered.unwrap_or_else(|| waves::of_pods(&decision, facts));
+    decision
 }
 
 /// The colour that serves: the recorded one, for a selector is edited easily. Where the record is lost or names
@@ -273,14 +326,15 @@ fn serving_colour(facts: &Facts) -> Colour {
     running.or(facts.recorded).or(facts.selected).unwrap_or(Colour::Blue)
 }
 
-/// The revision of a shape: as stored, or new.
-fn want(hash: String, shape: &Shape, facts: &Facts) -> Result<Wanted, Unreadable> {
+/// The revision that is asked for: as stored, or new.
+fn want(hash: String, valid: &Valid, facts: &Facts) -> Result<Wanted, Unreadable> {
+    let own = Some(valid.own.clone());
     if let Some((stored, _)) = recall(&hash, facts)? {
-        return Ok(stored);
+        return Ok(Wanted { own, ..stored });
     }
     let number = facts.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1;
     let migration = jobs::Seen::of(facts).migration(&hash);
-    Ok(Wanted { hash, number, shape: shape.clone(), stored: None, migration })
+    Ok(Wanted { hash, number, shape: valid.shape.clone(), stored: None, migration, own, wave: None })
 }
 
 /// A stored revision, with what stood around its pods.
@@ -293,7 +347,10 @@ fn recall(hash: &str, facts: &Facts) -> Result<Option<Recalled>, Unreadable> {
     };
     let stored = Stored::read(hash, &revision.data)?;
     let serving = revision.serving.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let marks = facts.marks.get(hash).cloned().unwrap_or_default();
     let wanted = Wanted {
+        own: marks.own,
+        wave: marks.wave,
         hash: hash.into(),
         number: revision.number,
         shape: stored.shape.clone(),

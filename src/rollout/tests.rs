@@ -8,7 +8,7 @@ use crate::facts::{ContainerFact, DeploymentFact, JobEnd, JobFact, RevisionFact,
 
 fn valid(image: &str) -> Result<Valid, Vec<Refusal>> {
     let shape = Shape { image: image.into(), ..Shape::default() };
-    Ok(Valid { shape, serving: Serving { replicas: 3, ..Serving::default() } })
+    Ok(Valid { shape, serving: Serving { replicas: 3, ..Serving::default() }, ..Valid::default() })
 }
 
 fn with_secret(image: &str) -> Result<Valid, Vec<Refusal>> {

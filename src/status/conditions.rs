@@ -38,10 +38,8 @@ pub(super) fn kept(pass: &Pass<'_>, now: Timestamp) -> Vec<Condition> {
     };
     let progressing = match (&moving, &stalled) {
         (_, Some((reason, message))) => say("Progressing", "False", *reason, message),
-        // What waits for a person, or for the end of a freeze, is no slow deployment.
-        (Some((reason, message)), None)
-            if [ReleaseState::AwaitingApproval.as_str(), Reason::Frozen.as_str()].contains(reason) =>
-        {
+        // What waits for a person, for the end of a freeze or for its turn is no slow deployment.
+        (Some((reason, message)), None) if WAITING.contains(reason) => {
             say("Progressing", "False", *reason, message)
         }
         (Some((reason, message)), None) => say("Progressing", "True", *reason, message),
@@ -65,6 +63,10 @@ pub(super) fn kept(pass: &Pass<'_>, now: Timestamp) -> Vec<Condition> {
     ];
     stamp(said, pass.generation, &pass.previous.conditions, now)
 }
+
+/// Why something moves that is no slow deployment.
+const WAITING: [&str; 3] =
+    [ReleaseState::AwaitingApproval.as_str(), Reason::Frozen.as_str(), Reason::WaitsForWave.as_str()];
 
 /// The conditions of a service that nobody may touch: as they were, and that it is paused.
 pub(super) fn paused(generation: i64, previous: &[Condition], now: Timestamp) -> Vec<Condition> {
@@ -288,7 +290,9 @@ fn moving(pass: &Pass<'_>) -> Option<(&'static str, String)> {
     }
     match (pass.decision.reason, pass.serving) {
         (Reason::SecretsMissing, _) => Some(("SecretsMissing", tell(&pass.decision.held))),
-        (Reason::Frozen, _) => Some((Reason::Frozen.as_str(), pass.decision.message.clone())),
+        (reason @ (Reason::Frozen | Reason::WaitsForWave), _) => {
+            Some((reason.as_str(), pass.decision.message.clone()))
+        }
         (Reason::Migrating, _) => Some(("Migrating", pass.decision.message.clone())),
         (
             Reason::Refused | Reason::RevisionLost | Reason::RevisionUnreadable | Reason::MigrationFailed,

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::conditions::{say, stamp};
-use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookEnvironmentStatus};
+use crate::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookEnvironmentStatus, WaveStatus};
 use crate::check;
 use crate::facts::Failure;
+use crate::rollout::waves::{self, Progress};
 
 /// A namespace whose label names the environment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +44,10 @@ const NAMED: usize = 10;
 
 /// Everything that a pass over an environment knows at its end.
 pub struct Overview<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How far its waves are, where there are any.
+    pub wave: Option<&'a Progress>,
     /// Its spec.
     pub spec: &'a VisiobookEnvironmentSpec,
     /// Generation of the resource.
@@ -61,7 +66,7 @@ pub struct Overview<'a> {
 
 /// The status of an environment.
 pub fn report_environment(seen: &Overview<'_>, now: Timestamp) -> VisiobookEnvironmentStatus {
-    let Overview { spec, generation, listed, places, services, violations, previous } = *seen;
+    let Overview { name, wave, spec, generation, listed, places, services, violations, previous } = *seen;
     let failed: Vec<String> = places
         .iter()
         .filter_map(|place| {
@@ -96,7 +101,7 @@ pub fn report_environment(seen: &Overview<'_>, now: Timestamp) -> VisiobookEnvir
         let message = format!("they run as they were last accepted; {}", first_of(&told));
         say("Conforming", "False", "Violations", message)
     };
-    let conditions = vec![ready, conforming, pod_security(spec, places)];
+    let conditions = vec![ready, conforming, pod_security(spec, places), released(name, wave)];
     let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
     VisiobookEnvironmentStatus {
         observed_generation: Some(generation),
@@ -104,8 +109,42 @@ pub fn report_environment(seen: &Overview<'_>, now: Timestamp) -> VisiobookEnvir
         services: count(services),
         violations: count(violations.len()),
         environments: listed.known.clone(),
+        wave: wave.map(|wave| wave.status.clone()).filter(|wave| concerned(wave) > 0),
         conditions: stamp(conditions, generation, &previous.conditions, now),
     }
+}
+
+/// Services that a change concerns.
+fn concerned(wave: &WaveStatus) -> i32 {
+    wave.done + wave.running + wave.waiting + wave.held + wave.failed
+}
+
+/// Whether what the environment asks for runs everywhere.
+fn released(name: &str, wave: Option<&Progress>) -> super::conditions::Said {
+    let Some(wave) = wave.filter(|wave| concerned(&wave.status) > 0) else {
+        return say("Released", "True", "Complete", "no service waits for a wave");
+    };
+    let WaveStatus { done, running, waiting, held, failed, .. } = wave.status;
+    let mut told = format!(
+        "{done} of {} services are done, {running} are being released, {waiting} wait",
+        concerned(&wave.status)
+    );
+    if held > 0 {
+        told += &format!(", {held} are ready and wait for an approval or the end of a freeze");
+    }
+    if failed > 0 {
+        told += &format!(", {failed} have failed");
+    }
+    if wave.halted {
+        return say("Released", "False", "Halted", format!("{told}; {}", waves::halted(wave, name)));
+    }
+    if running + waiting + held > 0 {
+        return say("Released", "False", "Releasing", told);
+    }
+    if failed > 0 {
+        return say("Released", "False", "Failed", format!("{told}: {}", wave.status.failures.join(", ")));
+    }
+    say("Released", "True", "Complete", told)
 }
 
 fn pod_security(spec: &VisiobookEnvironmentSpec, places: &[Place]) -> super::conditions::Said {

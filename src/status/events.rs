@@ -59,10 +59,12 @@ pub(super) fn events(pass: &Pass<'_>, status: &VisiobookServiceStatus) -> Vec<Ev
             tell(failed, word, format!("release {attempt}: {}", release.reason));
         }
     }
-    let was_frozen = find(&pass.previous.conditions, "Reconciling")
-        .is_some_and(|condition| condition.reason == Reason::Frozen.as_str());
-    if pass.decision.reason == Reason::Frozen && !was_frozen {
-        tell(false, "Frozen", pass.decision.message.clone());
+    for reason in [Reason::Frozen, Reason::WaitsForWave] {
+        let was_waiting = find(&pass.previous.conditions, "Reconciling")
+            .is_some_and(|condition| condition.reason == reason.as_str());
+        if pass.decision.reason == reason && !was_waiting {
+            tell(false, reason.as_str(), pass.decision.message.clone());
+        }
     }
     if !pass.lacks.is_empty() {
         let lacks = pass.lacks.join("; ");

@@ -15,7 +15,7 @@ use prometheus::{
 };
 
 use super::releases::{Releases, Service};
-use crate::api::RolloutStatus;
+use crate::api::{RolloutStatus, WaveStatus};
 use crate::status::News;
 
 /// The names, in one table.
@@ -56,6 +56,8 @@ pub mod names {
     pub const RELEASE_LEAD_TIME: &str = "visiobook_release_lead_time_seconds";
     /// How long what was bad had traffic.
     pub const RELEASE_RESTORE: &str = "visiobook_release_restore_seconds";
+    /// Services of environments, by how they stand in its waves.
+    pub const WAVE_SERVICES: &str = "visiobook_environment_wave_services";
     /// The version that runs.
     pub const BUILD_INFO: &str = "visiobook_build_info";
 }
@@ -108,6 +110,7 @@ pub struct Metrics {
     releases: Releases,
     notifications: IntCounterVec,
     told_to_leave: IntCounterVec,
+    wave_services: IntGaugeVec,
 }
 
 type ServiceName = (String, String);
@@ -170,6 +173,12 @@ impl Metrics {
         Ok(Self {
             notifications,
             told_to_leave,
+            wave_services: gauges(
+                &registry,
+                names::WAVE_SERVICES,
+                "Services that a change of an environment reaches in waves, by how they stand.",
+                &["environment", "state"],
+            )?,
             reconcile_duration: register(
                 &registry,
                 Histogram::with_opts(
@@ -247,6 +256,21 @@ impl Metrics {
         self.told_to_leave.with_label_values(&[outcome]).inc();
     }
 
+    /// Shows how far the waves of an environment are: five series for each.
+    pub fn show_wave(&self, environment: &str, wave: &WaveStatus) {
+        for (state, services) in by_state(wave) {
+            self.wave_services.with_label_values(&[environment, state]).set(services.into());
+        }
+    }
+
+    /// Removes the series of an environment that is gone.
+    pub fn forget_wave(&self, environment: &str) {
+        for (state, _) in by_state(&WaveStatus::default()) {
+            // It may have had none.
+            let _ = self.wave_services.remove_label_values(&[environment, state]);
+        }
+    }
+
     /// Sets how many objects wait.
     pub fn set_queue_depth(&self, waiting: usize) {
         self.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
@@ -313,6 +337,16 @@ impl Metrics {
     fn count_dropped(&self, services: &Services) {
         self.services_dropped.set(i64::try_from(services.dropped.len()).unwrap_or(i64::MAX));
     }
+}
+
+fn by_state(wave: &WaveStatus) -> [(&'static str, i32); 5] {
+    [
+        ("done", wave.done),
+        ("running", wave.running),
+        ("waiting", wave.waiting),
+        ("held", wave.held),
+        ("failed", wave.failed),
+    ]
 }
 
 pub(super) fn register<C: Collector + Clone + 'static>(
@@ -401,6 +435,20 @@ mod tests {
         metrics.show_service("shop", "c", READY);
         assert_eq!(lines(&metrics, names::SERVICES_DROPPED), ["visiobook_service_series_dropped 0"]);
         assert!(conditions(&metrics).iter().any(|line| line.contains(r#"name="c""#)));
+    }
+
+    #[test]
+    fn the_waves_of_an_environment_are_five_series_and_go_with_it() {
+        let metrics = Metrics::new(SERVICE_CAP).unwrap();
+        let wave = WaveStatus { done: 3, running: 2, waiting: 9, ..WaveStatus::default() };
+        metrics.show_wave("production", &wave);
+        metrics.show_wave("production", &wave);
+        let shown = lines(&metrics, names::WAVE_SERVICES);
+        assert_eq!(shown.len(), 5);
+        assert!(shown.iter().any(|line| line.ends_with(r#"{environment="production",state="waiting"} 9"#)));
+        metrics.forget_wave("production");
+        metrics.forget_wave("production");
+        assert_eq!(lines(&metrics, names::WAVE_SERVICES), [""; 0]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use visiobook::api::{PastJob, Phase, VisiobookEnvironment, VisiobookService};
 use visiobook::check::{self, Refusal, Valid};
-use visiobook::facts::{EnvironmentFact, Facts, SecretFact, Signing};
+use visiobook::facts::{Admission, EnvironmentFact, Facts, SecretFact, Signing};
 use visiobook::plan::{self, Owner, Plan};
 use visiobook::rollout::{self, Decision};
 
@@ -85,6 +85,8 @@ impl Case {
             sealed_secrets,
             sidecar_image: SIDECAR_IMAGE.into(),
             operator_namespace: "visiobook-system".into(),
+            // Of waves other tests tell.
+            admission: Some(Admission::Admitted { generation: 1 }),
             ..Facts::default()
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use visiobook::api::{PodSecurityLevel, VisiobookEnvironmentSpec, VisiobookEnvironmentStatus};
 use visiobook::facts::Failure;
 use visiobook::plan;
+use visiobook::rollout::waves::{Progress, Standing, Terms, Wave};
 use visiobook::status::{Listed, Overview, Place, Violation, report_environment};
 
 fn spec(value: Value) -> VisiobookEnvironmentSpec {
@@ -72,6 +73,8 @@ fn an_environment_tells_what_failed_who_breaks_its_rules_and_who_is_too_lenient(
     let listed = Listed { known: vec!["production".into()], everywhere: true };
     let overview = |previous: &VisiobookEnvironmentStatus, now: Timestamp| {
         let seen = Overview {
+            name: "production",
+            wave: None,
             spec: &said,
             generation: 7,
             listed: &listed,
@@ -109,6 +112,8 @@ fn a_time_zone_that_nobody_knows_is_told_by_its_name() {
     let ready = |said: &VisiobookEnvironmentSpec| {
         let listed = Listed { known: vec!["production".into()], everywhere: true };
         let seen = Overview {
+            name: "production",
+            wave: None,
             spec: said,
             generation: 1,
             listed: &listed,
@@ -124,4 +129,57 @@ fn a_time_zone_that_nobody_knows_is_told_by_its_name() {
     assert_eq!((&*wrong.status, &*wrong.reason), ("False", "TimeZoneUnknown"));
     assert!(wrong.message.contains("Mars/Base is no time zone"), "{}", wrong.message);
     assert_eq!(ready(&said(json!([freeze("Europe/Paris")]))).status, "True");
+}
+
+#[test]
+fn an_environment_tells_how_far_its_wave_is_and_who_has_halted_it() {
+    let said = spec(json!({ "type": "production" }));
+    let listed = Listed { known: vec!["production".into()], everywhere: true };
+    let report = |wave: Option<&Progress>| {
+        let seen = Overview {
+            name: "production",
+            wave,
+            spec: &said,
+            generation: 1,
+            listed: &listed,
+            places: &[],
+            services: 0,
+            violations: &[],
+            previous: &VisiobookEnvironmentStatus::default(),
+        };
+        let status = report_environment(&seen, Timestamp::UNIX_EPOCH);
+        let released =
+            status.conditions.iter().find(|condition| condition.type_ == "Released").expect("Released");
+        (released.status.clone(), released.reason.clone(), released.message.clone(), status.wave)
+    };
+    let nothing = report(Some(&Progress::default()));
+    assert_eq!((nothing.0.as_str(), nothing.1.as_str(), nothing.3), ("True", "Complete", None));
+
+    let terms = Terms { environment: "production".into(), generation: 3, ..Terms::default() };
+    let mut wave = Wave::default();
+    let waiting = Standing::Waiting { unwell: false, has_place: false };
+    for (uid, standing) in [
+        ("a", Standing::Done { generation: 3 }),
+        ("b", Standing::Done { generation: 2 }),
+        ("c", Standing::Held),
+        ("d", Standing::Running),
+        ("e", waiting),
+    ] {
+        wave.note(uid, &("shop".into(), uid.into()), standing);
+    }
+    let (status, reason, message, told) = report(Some(&wave.progress(&terms)));
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Releasing"));
+    assert_eq!(
+        message,
+        "1 of 4 services are done, 1 are being released, 1 wait, 1 are ready and wait for an approval or the end of a freeze"
+    );
+    let told = told.expect("a wave");
+    assert_eq!((told.done, told.running, told.waiting, told.held, told.max_concurrent), (1, 1, 1, 1, 1));
+
+    wave.note("d", &("shop".into(), "d".into()), Standing::Failed { revision: "0123456789".into() });
+    let (_, reason, message, told) = report(Some(&wave.progress(&terms)));
+    assert!(reason == "Halted" && message.contains("shop/d@0123456789"), "{message}");
+    let failures = told.expect("a wave").failures;
+    let goes_on = Terms { continued: Terms::continued(&failures.join(" ")), ..terms };
+    assert_eq!(report(Some(&wave.progress(&goes_on))).1, "Releasing");
 }

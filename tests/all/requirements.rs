@@ -73,7 +73,7 @@ fn expected() -> Vec<String> {
             .map(|number| format!("G{number:02}"))
             .to_vec(),
         numbered("L", 1..=9),
-        (1..=13).chain(17..=25).map(|number| format!("T{number}")).collect(),
+        (1..=14).chain(17..=25).map(|number| format!("T{number}")).collect(),
     ]
     .concat()
 }

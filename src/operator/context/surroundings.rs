@@ -105,7 +105,10 @@ impl Context {
             let mut environments = self.environments.write().unwrap_or_else(PoisonError::into_inner);
             let changed = match spec {
                 Some(spec) => environments.insert(name.to_string(), spec.clone()).as_ref() != Some(&spec),
-                None => environments.remove(name).is_some(),
+                None => {
+                    self.metrics.forget_wave(name);
+                    environments.remove(name).is_some()
+                }
             };
             if !changed {
                 return;
@@ -132,6 +135,12 @@ impl Context {
             self.see_environment(name, None);
             self.governance.see(name, None);
         }
+    }
+
+    /// The environment that the label of a namespace names.
+    pub(in crate::operator) fn environment_of(&self, namespace: &str) -> Option<String> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        namespaces.get(namespace).and_then(|place| place.environment.clone())
     }
 
     /// Have the environment of a namespace looked at.

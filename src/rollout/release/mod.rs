@@ -82,6 +82,18 @@ pub fn other(record: &RolloutStatus) -> Option<&str> {
     }
 }
 
+/// Whether a release of this revision would begin.
+pub fn would_begin(record: &RolloutStatus, asked: &str, orders: &Orders) -> bool {
+    let kept = match record.attempted().filter(|_| record.state.is_before_switch()) {
+        Some(attempted) => attempted,
+        None => &record.revision,
+    };
+    let is_retried = orders.retry.is_some() && orders.retry == record.attempt;
+    record.state != ReleaseState::Soaking
+        && asked != kept
+        && (is_retried || record.rejected_revision.as_deref() != Some(asked))
+}
+
 /// What happens next.
 pub fn advance(before: &RolloutStatus, scene: &Scene<'_>) -> Step {
     let mut step = Walk {
@@ -266,7 +278,7 @@ impl Walk<'_> {
 }
 
 /// The attempt that comes next, for a revision.
-fn next_attempt(record: &RolloutStatus, revision: &str) -> String {
+pub fn next_attempt(record: &RolloutStatus, revision: &str) -> String {
     format!("{revision}-{}", record.number + 1)
 }
 

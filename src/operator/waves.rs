@@ -1,0 +1,218 @@
+//! Turns: who of an environment's services is let in, and who is woken when there is room again.
+//!
+//! Who waits is not asked to look again and again: whoever makes room wakes as many as it makes room for. A slow look of
+//! each waiting service, at a time of its own, keeps what it says of the wave from growing old.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::context::Context;
+use crate::api::{VisiobookEnvironment, VisiobookService, names};
+use crate::apply;
+use crate::facts::{Admission, EnvironmentFact, Failure, ServiceName};
+use crate::plan::Owner;
+use crate::rollout::waves::{Progress, Standing, Terms, Wave};
+
+/// A waiting service looks again after so long, and after up to twice that.
+const TICK: u64 = 300;
+
+/// The waves of all environments.
+#[derive(Default)]
+pub(super) struct Waves(Mutex<HashMap<String, Turns>>);
+
+/// Those of one.
+#[derive(Default)]
+struct Turns {
+    wave: Wave,
+    /// Whether every service was looked at since this operator leads.
+    complete: bool,
+    /// Whether those that wait were last told that failures halt them.
+    halted: bool,
+}
+
+impl Waves {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Turns>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a waiting service looks again by itself.
+pub(super) fn tick(uid: &str) -> Duration {
+    let spread = uid.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    Duration::from_secs(TICK + spread % TICK)
+}
+
+impl Context {
+    /// Whether a service that is to change may begin. Who is let in is noted in the same moment, so that no two take
+    /// the last place.
+    pub(super) fn admit(
+        &self,
+        service: &VisiobookService,
+        environment: &EnvironmentFact,
+        waiting: &Standing,
+    ) -> Admission {
+        let EnvironmentFact::Governed { name, .. } = environment else {
+            return Admission::Waits("waits for its environment".into());
+        };
+        let Some(terms) = self.terms(name) else {
+            return Admission::Waits(format!("waits until environment {name} is known"));
+        };
+        let mut waves = self.waves.lock();
+        let turns = waves.entry(name.clone()).or_default();
+        let uid = service.uid().unwrap_or_default();
+        if turns.wave.of(&uid).is_none() {
+            turns.wave.note(&uid, &place(service), waiting.clone());
+        }
+        let terms = self.seen(terms, turns);
+        turns.wave.ask(&uid, &place(service), waiting, &terms)
+    }
+
+    /// How a service stands after a pass over it.
+    pub(super) fn note_standing(
+        &self,
+        service: &VisiobookService,
+        environment: &EnvironmentFact,
+        standing: &Standing,
+        failure: Option<&Failure>,
+    ) {
+        let EnvironmentFact::Governed { name, .. } = environment else {
+            return self.forget_standing(&service.uid().unwrap_or_default());
+        };
+        // What cannot be written for good will not arrive.
+        let standing = match (standing, failure.filter(|failure| !failure.transient)) {
+            (Standing::Running, Some(failure)) => Standing::Failed { revision: failure.reason.into() },
+            _ => standing.clone(),
+        };
+        self.note_in(name, service, standing);
+    }
+
+    /// A paused service is not touched, but its pods may still be on their way.
+    pub(super) fn note_paused(&self, service: &VisiobookService, owner: &Owner) {
+        let Some(name) = self.environment_of(&owner.namespace) else { return };
+        let before = self.waves.lock().get(&name).and_then(|turns| turns.wave.of(&owner.uid).cloned());
+        let moves = apply::deployments(&self.cache, owner).values().any(|pods| !pods.is_settled());
+        let before = before.unwrap_or_else(|| published(service));
+        let standing = if before == Standing::Running && moves { before } else { Standing::Apart };
+        self.note_in(&name, service, standing);
+    }
+
+    /// A pass over a service could not tell how it stands: then what it was last known for counts, and it waits for
+    /// nothing.
+    pub(super) fn note_unfinished(&self, service: &VisiobookService) {
+        let Some(name) = self.environment_of(&service.namespace().unwrap_or_default()) else { return };
+        let uid = service.uid().unwrap_or_default();
+        let before = self.waves.lock().get(&name).and_then(|turns| turns.wave.of(&uid).cloned());
+        match before {
+            None => self.note_in(&name, service, published(service)),
+            Some(Standing::Waiting { .. }) => self.note_in(&name, service, Standing::Apart),
+            Some(_) => {}
+        }
+    }
+
+    /// A service is gone, or has another environment.
+    pub(super) fn forget_standing(&self, uid: &str) {
+        let left: Vec<String> = {
+            let mut waves = self.waves.lock();
+            waves
+                .iter_mut()
+                .filter_map(|(name, turns)| turns.wave.forget(uid).then(|| name.clone()))
+                .collect()
+        };
+        left.iter().for_each(|name| self.wake_waiting(name));
+    }
+
+    /// How far the waves of an environment are.
+    pub(super) fn progress(&self, environment: &str) -> Option<Progress> {
+        let terms = self.terms(environment)?;
+        self.waves.lock().get(environment).map(|turns| turns.wave.progress(&terms))
+    }
+
+    /// Have those looked at that wait in an environment and have room; all of them where failures halt them now, or do so
+    /// no longer, which is rare and what people want to read.
+    pub(super) fn wake_waiting(&self, environment: &str) {
+        let Some(terms) = self.terms(environment) else { return };
+        let next = {
+            let mut waves = self.waves.lock();
+            let Some(turns) = waves.get_mut(environment) else { return };
+            let terms = self.seen(terms, turns);
+            let halted = turns.wave.progress(&terms).halted;
+            if std::mem::replace(&mut turns.halted, halted) == halted {
+                turns.wave.next(&terms)
+            } else {
+                turns.wave.waiting()
+            }
+        };
+        next.iter().for_each(|(namespace, name)| self.trigger(namespace, name));
+    }
+
+    fn note_in(&self, environment: &str, service: &VisiobookService, standing: Standing) {
+        let uid = service.uid().unwrap_or_default();
+        let mut moved = Vec::new();
+        let is_news = {
+            let mut waves = self.waves.lock();
+            for (name, turns) in waves.iter_mut().filter(|(name, _)| *name != environment) {
+                if turns.wave.forget(&uid) {
+                    moved.push(name.clone());
+                }
+            }
+            waves.entry(environment.to_string()).or_default().wave.note(&uid, &place(service), standing)
+        };
+        if is_news {
+            self.governance.trigger(environment);
+        }
+        moved.push(environment.to_string());
+        moved.iter().for_each(|name| self.wake_waiting(name));
+    }
+
+    /// What an environment says of its waves.
+    fn terms(&self, name: &str) -> Option<Terms> {
+        self.governance.find(name).map(|environment| terms_of(&environment))
+    }
+
+    /// The same, with the number of services that nobody has looked at yet.
+    fn seen(&self, terms: Terms, turns: &mut Turns) -> Terms {
+        if turns.complete {
+            return terms;
+        }
+        let places = self.places_of(&terms.environment);
+        let namespaces: BTreeSet<&str> = places.iter().map(|(name, ..)| name.as_str()).collect();
+        let services = self.services_in(&namespaces);
+        let of_wave = |uid: Option<String>| uid.is_some_and(|uid| turns.wave.of(&uid).is_some());
+        let stays = |service: &VisiobookService| service.metadata.deletion_timestamp.is_none();
+        let readable = services.iter().filter(|service| service.0.as_ref().is_ok_and(stays));
+        let unseen = readable.filter(|service| !of_wave(service.uid())).count();
+        turns.complete = unseen == 0;
+        Terms { unseen, ..terms }
+    }
+}
+
+fn terms_of(environment: &VisiobookEnvironment) -> Terms {
+    let waves =
+        environment.spec.rollout.as_ref().and_then(|rollout| rollout.waves.clone()).unwrap_or_default();
+    let continued = environment.annotations().get(names::CONTINUE_WAVE);
+    Terms {
+        environment: environment.name_any(),
+        generation: environment.metadata.generation.unwrap_or(0),
+        max_concurrent: waves.max_concurrent,
+        halt_after: waves.halt_after_failures,
+        continued: continued.map(|said| Terms::continued(said)).unwrap_or_default(),
+        unseen: 0,
+    }
+}
+
+fn place(service: &VisiobookService) -> ServiceName {
+    (service.namespace().unwrap_or_default(), service.name_any())
+}
+
+/// How a service stands by what was published of it, where no pass could tell.
+fn published(service: &VisiobookService) -> Standing {
+    let moving = ["RollingOut", "Deploying", "Verifying", "Switching", "Soaking"];
+    let conditions = service.status.iter().flat_map(|status| &status.conditions);
+    let moves = conditions
+        .filter(|condition| condition.type_ == "Progressing")
+        .any(|condition| moving.contains(&condition.reason.as_str()));
+    if moves { Standing::Running } else { Standing::Apart }
+}
