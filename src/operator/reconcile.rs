@@ -24,7 +24,7 @@ use crate::{check, rollout};
 /// Longest time that one pass may take: a call that the client retries could hang for minutes.
 const LONGEST_PASS: Duration = Duration::from_secs(60);
 /// Longest time that a status waits which differs in moving numbers only: mostly one that says more comes meanwhile.
-const STATUS_GAP: Duration = Duration::from_secs(20);
+const STATUS_GAP: Duration = Duration::from_secs(10);
 /// A settled service is looked at again so often. It costs no request.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Longest time until a name that was taken is tried again.
