@@ -7,6 +7,8 @@ CACHE := $(or $(VISIOBOOK_CACHE),$(HOME)/.cache/visiobook)
 # Outside of the checkout, so that a fresh clone builds on what is there.
 export CARGO_TARGET_DIR ?= $(CACHE)/cargo/$(shell rustc -V | cut -d' ' -f2)
 IMAGE ?= ghcr.io/visiobook/visiobook:dev
+# How the programs of the image are compiled: `trial` where they are tried and not measured.
+export PROFILE ?= release
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 CLUSTER_TOOL := e2e/cluster/cluster
 SCRIPTS := $(shell grep -rlE '^\#!/usr/bin/env bash|^\# shellcheck shell' e2e)
@@ -52,12 +54,12 @@ generate: ## write anew what is generated: CRDs, golden files, tables of the doc
 
 .PHONY: binary
 binary: ## the command line, the operator and the sidecar, each as one static binary
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bins --target $(TARGET)
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile $(PROFILE) --bins --target $(TARGET)
 
 .PHONY: image
 image: binary ## its container image, loaded into the cluster if one is up
 	mkdir -p $(CACHE)/image
-	cp $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,visiobook visiobook-operator visiobook-sidecar) $(CACHE)/image/
+	cp $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/$(PROFILE)/,visiobook visiobook-operator visiobook-sidecar) $(CACHE)/image/
 	tar=$$(e2e/cluster/image $(IMAGE) $(CACHE)/image Dockerfile --target prebuilt); \
 	if $(CLUSTER_TOOL) status >/dev/null 2>&1; then $(CLUSTER_TOOL) load "$$tar"; echo "loaded $(IMAGE)"; else echo "$$tar"; fi
 

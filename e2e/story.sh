@@ -3,7 +3,7 @@
 
 # The cluster, the operator in it, and the environments of the examples: from nothing, or whatever is missing.
 bring_up() {
-  make --no-print-directory cluster-up image images
+  make --no-print-directory cluster-up image images PROFILE=trial
   eval "$(e2e/cluster/cluster env)"
   say 'installing the operator'
   e2e/install
@@ -11,6 +11,9 @@ bring_up() {
   kubectl apply --server-side --force-conflicts -f examples/environments
   kubectl wait --for=condition=Ready vbe/development vbe/staging vbe/production --timeout=60s
 }
+
+# The command line, as it lies in the image.
+visiobook_program() { echo "${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/trial/visiobook"; }
 
 step() { printf '\n--- %s\n\n' "$*"; }
 
