@@ -63,16 +63,8 @@ pub(super) fn see(
 ) -> Facts {
     let owned = cache.owned_by(owner);
     let deployments = deployments(cache, owner);
-    let revisions: Vec<RevisionFact> = owned
-        .iter()
-        .filter(|live| live.kind == Kind::ControllerRevision)
-        .filter_map(|live| revision(live, owner))
-        .collect();
-    let passed = owned
-        .iter()
-        .filter(|live| live.kind == Kind::ControllerRevision)
-        .filter_map(|live| has_passed(live, owner))
-        .collect();
+    let stored: Vec<Stored> = owned.iter().filter_map(|live| Stored::read(live, owner)).collect();
+    let revisions: Vec<RevisionFact> = stored.iter().map(Stored::revision).collect();
     let traffic = cache
         .get(Kind::Service, &owner.namespace, &owner.name)
         .filter(|live| live.belongs_to(owner))
@@ -101,11 +93,7 @@ pub(super) fn see(
         wanted: service.spec.replicas,
         endpoints: None,
         jobs: owned.iter().filter(|live| live.kind == Kind::Job).filter_map(|live| job(live)).collect(),
-        migrations: owned
-            .iter()
-            .filter(|live| live.kind == Kind::ControllerRevision)
-            .filter_map(|live| migration(live, owner))
-            .collect(),
+        migrations: stored.iter().filter_map(Stored::migration).collect(),
         looked: BTreeMap::new(),
         revisions,
         replicas_applied_by: surroundings.replicas_applied_by,
@@ -121,14 +109,10 @@ pub(super) fn see(
         gated_pods: Vec::new(),
         dependencies: BTreeMap::new(),
         cycle: Vec::new(),
-        marks: owned
-            .iter()
-            .filter(|live| live.kind == Kind::ControllerRevision)
-            .filter_map(|live| marks(live, owner))
-            .collect(),
+        marks: stored.iter().map(Stored::marks).collect(),
         admission: None,
         rendering: None,
-        passed,
+        passed: stored.iter().filter_map(Stored::passed).collect(),
         now: surroundings.now,
     }
 }
@@ -267,48 +251,53 @@ fn orders(service: &VisiobookService) -> Orders {
     }
 }
 
-/// The hash of a stored revision: from the name, which nobody can edit.
-fn hash(live: &Live, owner: &Owner) -> Option<String> {
-    Some(live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string())
+/// A ControllerRevision of the service, read once.
+struct Stored {
+    /// From the name, which nobody can edit.
+    hash: String,
+    object: Value,
 }
 
-/// The hash of a stored revision of which a pod has passed the gate.
-fn has_passed(live: &Live, owner: &Owner) -> Option<String> {
-    let value = live.json();
-    value.pointer("/metadata/annotations")?.get(names::GATE_PASSED)?;
-    hash(live, owner)
-}
+impl Stored {
+    fn read(live: &Live, owner: &Owner) -> Option<Stored> {
+        if live.kind != Kind::ControllerRevision {
+            return None;
+        }
+        let hash = live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string();
+        Some(Stored { hash, object: live.json() })
+    }
 
-/// Where a stored revision comes from.
-fn marks(live: &Live, owner: &Owner) -> Option<(String, Marks)> {
-    let object = live.json();
-    let said = |name: &str| object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_string);
-    let wave = said(names::WAVE).and_then(|wave| serde_json::from_str(&wave).ok());
-    Some((hash(live, owner)?, Marks { own: said(names::OWN), wave }))
-}
+    fn said(&self, annotation: &str) -> Option<&str> {
+        self.object.pointer("/metadata/annotations")?.get(annotation)?.as_str()
+    }
 
-fn revision(live: &Live, owner: &Owner) -> Option<RevisionFact> {
-    let value = live.json();
-    Some(RevisionFact {
-        hash: hash(live, owner)?,
-        number: ["/data/number", "/revision"]
-            .into_iter()
-            .find_map(|path| value.pointer(path)?.as_i64())
-            .unwrap_or_default(),
-        data: value.get("data").cloned().unwrap_or_default(),
-        serving: value
-            .pointer("/metadata/annotations")
-            .and_then(|annotations| annotations.get(names::SERVING)?.as_str())
-            .map(str::to_string),
-    })
-}
+    fn revision(&self) -> RevisionFact {
+        RevisionFact {
+            hash: self.hash.clone(),
+            number: ["/data/number", "/revision"]
+                .into_iter()
+                .find_map(|path| self.object.pointer(path)?.as_i64())
+                .unwrap_or_default(),
+            data: self.object.get("data").cloned().unwrap_or_default(),
+            serving: self.said(names::SERVING).map(str::to_string),
+        }
+    }
 
-/// What became of the migration of a stored revision, if it has one and that has ended.
-fn migration(live: &Live, owner: &Owner) -> Option<(String, PastJob)> {
-    let hash = live.name.strip_prefix(&owner.name)?.strip_prefix('-')?.to_string();
-    let object = live.json();
-    let told = object.pointer("/metadata/annotations")?.get(names::MIGRATION)?.as_str()?;
-    Some((hash, serde_json::from_str(told).ok()?))
+    /// Its hash, if a pod of it has passed the gate.
+    fn passed(&self) -> Option<String> {
+        self.said(names::GATE_PASSED).map(|_| self.hash.clone())
+    }
+
+    /// Where it comes from.
+    fn marks(&self) -> (String, Marks) {
+        let wave = self.said(names::WAVE).and_then(|wave| serde_json::from_str(wave).ok());
+        (self.hash.clone(), Marks { own: self.said(names::OWN).map(str::to_string), wave })
+    }
+
+    /// What became of its migration, if it has one and that has ended.
+    fn migration(&self) -> Option<(String, PastJob)> {
+        Some((self.hash.clone(), serde_json::from_str(self.said(names::MIGRATION)?).ok()?))
+    }
 }
 
 fn job(live: &Live) -> Option<JobFact> {

@@ -25,8 +25,13 @@ pub fn patience(environment: &EnvironmentFact) -> i64 {
         }
         _ => None,
     };
-    let (type_, deadline) = said.unwrap_or_default();
-    deadline.unwrap_or(DEADLINES[usize::from(type_ != EnvironmentType::Production)])
+    let (type_, said) = said.unwrap_or_default();
+    said.unwrap_or(deadline(type_))
+}
+
+/// Seconds that a release has where nobody says otherwise (C10, C14).
+fn deadline(type_: EnvironmentType) -> i64 {
+    DEADLINES[usize::from(type_ != EnvironmentType::Production)]
 }
 
 /// How releases go; `None` where pods are replaced one by one.
@@ -36,10 +41,9 @@ pub fn release(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> O
     if said.strategy.or(rules.strategy).unwrap_or_default() != Strategy::BlueGreen {
         return None;
     }
-    let built_in = DEADLINES[usize::from(environment.type_ != EnvironmentType::Production)];
     Some(Release {
         approval: said.approval.or(rules.approval).unwrap_or(false),
-        deadline: said.deadline_seconds.or(rules.deadline_seconds).unwrap_or(built_in),
+        deadline: said.deadline_seconds.or(rules.deadline_seconds).unwrap_or(deadline(environment.type_)),
         soak: said.soak_seconds.or(rules.soak_seconds).unwrap_or(SOAK),
         warm: said.warm_seconds.or(rules.warm_seconds).unwrap_or(WARM),
         checks: checks(spec, environment).map(Box::new),
