@@ -45,7 +45,7 @@ pub struct Args {
     /// Services that are reconciled at the same time.
     #[arg(long, env = "VISIOBOOK_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Work")]
     concurrency: u16,
-    /// Milliseconds for which the events of a service are gathered.
+    /// Milliseconds for which what happens around a service is gathered; what its own resource says waits for nothing.
     #[arg(long, env = "VISIOBOOK_DEBOUNCE_MS", default_value_t = 100, help_heading = "Work")]
     debounce_ms: u64,
     /// Image of the sidecars, where the environment names no other. Default: that of the pod the operator runs in, or

@@ -29,17 +29,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::scheduler::{ScheduleRequest, debounced_scheduler};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Cache, DigestKey, KeyRing, SecretIndex, Secrets, Writer};
 use crate::facts::Installation;
 use crate::rollout::key_ring::Pace;
 use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls};
-use context::{Context, Lane};
+use context::{Context, Guarded, Lane};
 use kube::Client;
 use watches::Watching;
 
@@ -52,7 +55,8 @@ pub struct Config {
     pub admin_address: SocketAddr,
     /// Services reconciled at the same time.
     pub concurrency: u16,
-    /// How long events are gathered before a service is looked at.
+    /// How long what happens around a service is gathered before the service is looked at. What its own resource says
+    /// waits for nothing.
     pub debounce: Duration,
     /// Services with condition gauges of their own.
     pub metric_services: usize,
@@ -213,10 +217,10 @@ async fn lead(
         let (services, store) = watches::services(&client, &scope, &context);
         lanes.push(Lane { scope, store: store.clone(), triggers });
         let stop = stop.clone();
-        let settings = ControllerConfig::default().concurrency(config.concurrency).debounce(config.debounce);
+        let settings = ControllerConfig::default().concurrency(config.concurrency);
         let controller = Controller::for_stream(services, store)
             .with_config(settings)
-            .reconcile_on(triggered)
+            .reconcile_on(gather(triggered, config.debounce))
             .graceful_shutdown_on(async move { stop.cancelled().await })
             .run(reconcile::reconcile, reconcile::on_error, context.clone())
             .for_each({
@@ -251,6 +255,15 @@ async fn lead(
     }
     context.notifier.finish(delivery).await;
     Ok(())
+}
+
+/// Each service once it has been quiet for as long as `window`, however often it was told before.
+fn gather(
+    told: impl Stream<Item = ObjectRef<Guarded>>,
+    window: Duration,
+) -> impl Stream<Item = ObjectRef<Guarded>> {
+    let requests = told.map(|message| ScheduleRequest { message, run_at: Instant::now() });
+    debounced_scheduler(requests, window)
 }
 
 /// Ask the API server until it answers, for a while.
