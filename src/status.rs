@@ -7,6 +7,8 @@ mod notices;
 mod pods;
 mod releases;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -20,6 +22,11 @@ use crate::rollout::Decision;
 pub use environment::{Listed, Overview, Place, Violation, report_environment};
 pub use notices::{Notice, notices, wants};
 pub use releases::{News, news};
+
+/// Longest time that a status waits which differs in moving numbers only: mostly one that says more comes meanwhile.
+const NUMBERS_WAIT: Duration = Duration::from_secs(10);
+/// The same, where no more pods are ready than before: those that came mostly are soon.
+const EXISTING_PODS_WAIT: Duration = Duration::from_secs(30);
 
 /// Everything that a pass knows at its end.
 pub struct Pass<'a> {
@@ -58,8 +65,8 @@ pub struct Report {
     pub status: VisiobookServiceStatus,
     /// What people should read of it.
     pub events: Vec<Event>,
-    /// Whether it says more than a number that is still moving: such may wait a moment.
-    pub pressing: bool,
+    /// How long it may wait for one that says more; nothing where it says more than a moving number.
+    pub may_wait: Duration,
 }
 
 /// Something that happened.
@@ -90,7 +97,23 @@ pub fn report(pass: &Pass<'_>, now: Timestamp) -> Report {
     let pressing = !conditions::same_words(&status.conditions, &pass.previous.conditions)
         || status.observed_generation != pass.previous.observed_generation
         || place(&status) != place(pass.previous);
-    Report { events: events::events(pass, &status), status, pressing }
+    let may_wait = match pressing {
+        true => Duration::ZERO,
+        false if same_but_for_existing_pods(&status, pass.previous) => EXISTING_PODS_WAIT,
+        false => NUMBERS_WAIT,
+    };
+    Report { events: events::events(pass, &status), status, may_wait }
+}
+
+/// Whether two statuses differ at most in how many pods exist, ready or not.
+fn same_but_for_existing_pods(one: &VisiobookServiceStatus, other: &VisiobookServiceStatus) -> bool {
+    let without = |status: &VisiobookServiceStatus| {
+        let mut status = VisiobookServiceStatus { replicas: 0, ..status.clone() };
+        // Its sentence counts them.
+        status.conditions.retain(|condition| condition.type_ != "Progressing");
+        status
+    };
+    without(one) == without(other)
 }
 
 /// Where the releases of a service stand.
@@ -114,7 +137,7 @@ pub fn report_paused(generation: i64, previous: &VisiobookServiceStatus, now: Ti
     let conditions = conditions::paused(generation, &previous.conditions, now);
     let status =
         VisiobookServiceStatus { observed_generation: Some(generation), conditions, ..previous.clone() };
-    Report { status, events, pressing: true }
+    Report { status, events, may_wait: Duration::ZERO }
 }
 
 fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatus {

@@ -196,10 +196,10 @@ impl Context {
         lock(&self.looks).get(uid).map(|(at, containers)| (at.elapsed(), containers.clone()))
     }
 
-    /// How long a status that says nothing pressing still has to wait, if at all.
-    pub(super) fn hold_back(&self, uid: &str, gap: Duration) -> Option<Duration> {
+    /// How long a status that may wait for so long still has to, if at all.
+    pub(super) fn hold_back(&self, uid: &str, longest: Duration) -> Option<Duration> {
         let since = *lock(&self.held_back).entry(uid.to_string()).or_insert_with(Instant::now);
-        gap.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+        longest.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// No status waits: it was published, or says nothing new any more.

@@ -23,8 +23,6 @@ use crate::{check, rollout};
 
 /// Longest time that one pass may take: a call that the client retries could hang for minutes.
 const LONGEST_PASS: Duration = Duration::from_secs(60);
-/// Longest time that a status waits which differs in moving numbers only: mostly one that says more comes meanwhile.
-const STATUS_GAP: Duration = Duration::from_secs(10);
 /// A settled service is looked at again so often. It costs no request.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Longest time until a name that was taken is tried again.
@@ -290,9 +288,7 @@ async fn tell(
         report.events.into_iter().partition(status::Event::tells_what_was_done);
     tell_events(service, context, done).await;
     if report.status != *previous {
-        if !report.pressing
-            && let Some(wait) = context.hold_back(&uid, STATUS_GAP)
-        {
+        if let Some(wait) = context.hold_back(&uid, report.may_wait) {
             return Ok(wait);
         }
         let published = apply::publish(&context.writer, service, &report.status).await?;

@@ -29,5 +29,6 @@ mod secret_sources;
 mod service_tokens;
 mod sidecar;
 mod specs;
+mod status;
 mod traces;
 mod variables;

@@ -28,7 +28,7 @@ fn blue_green(spec: Value) -> Case {
 }
 
 /// Decide and plan, as a pass does.
-fn pass(case: &Case, facts: &Facts) -> (Decision, Plan) {
+pub fn pass(case: &Case, facts: &Facts) -> (Decision, Plan) {
     let decision = rollout::step(&case.verdict(), facts);
     let replicas = rollout::size(case.service.spec.replicas, None, &decision, facts);
     let plan = plan::build(&case.owner(), &decision, replicas, facts);
