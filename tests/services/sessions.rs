@@ -144,16 +144,12 @@ async fn a_login_takes_as_long_for_nobody_as_for_somebody() {
         log_in(&service, email, "wrong-password").await.refuses(401, "invalid credentials");
         begun.elapsed()
     };
-    let median = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    };
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for round in 0..15 {
-        known.push(time(&ada.email).await);
-        unknown.push(time(&format!("nobody-{round}@example.com")).await);
+    // The shortest of many: what a machine does beside them only adds.
+    let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
+    for round in 0..25 {
+        known = known.min(time(&ada.email).await);
+        unknown = unknown.min(time(&format!("nobody-{round}@example.com")).await);
     }
-    let (known, unknown) = (median(known), median(unknown));
     let ratio = known.as_secs_f64() / unknown.as_secs_f64();
     assert!((0.7..1.4).contains(&ratio), "{known:?} for somebody, {unknown:?} for nobody");
 }
