@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::kinds::Kind;
 use crate::api::names::Colour;
-use crate::api::{BreakGlass, PastJob, RolloutStatus, VisiobookEnvironmentSpec};
+use crate::api::{Attestation, BreakGlass, PastJob, RolloutStatus, VisiobookEnvironmentSpec};
 
 pub use container::ContainerFact;
 pub use content::{Content, Signing, SigningKey, TokenContent};
@@ -197,6 +197,8 @@ pub struct Orders {
     pub break_glass_by: Option<String>,
     /// Why.
     pub break_glass_reason: Option<String>,
+    /// What people attest, each with the attempt that is meant.
+    pub attested: Vec<(String, Attestation)>,
     /// It is to stop.
     pub abort: Option<String>,
     /// It failed, and is to be tried again.
@@ -206,6 +208,11 @@ pub struct Orders {
 }
 
 impl Orders {
+    /// What is attested of an attempt, in the order of items.
+    pub fn attests(&self, attempt: &str) -> impl Iterator<Item = &Attestation> {
+        self.attested.iter().filter(move |(named, _)| named == attempt).map(|(_, attestation)| attestation)
+    }
+
     /// Who lets an attempt go on in a freeze, and why; nobody without a name and a reason.
     pub fn breaks_glass(&self, attempt: &str) -> Option<BreakGlass> {
         let named = self.break_glass.as_deref() == Some(attempt);

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::names::{self, Colour};
-use crate::api::{Child, ReleaseState, VisiobookServiceStatus};
+use crate::api::{Child, ReleaseState, RolloutStatus, VisiobookServiceStatus};
 use crate::check::{self, Refusal, image};
 use crate::facts::{Applied, ContainerFact, DeploymentFact, EnvironmentFact, Facts, Failure};
 use crate::gate::Gating;
@@ -140,6 +140,16 @@ pub fn report_paused(generation: i64, previous: &VisiobookServiceStatus, now: Ti
     Report { status, events, may_wait: Duration::ZERO }
 }
 
+/// A release as people read it: what keeps its pods at the gate stands beside how many are ready.
+fn release(pass: &Pass<'_>) -> Option<RolloutStatus> {
+    let mut release = pass.decision.release.clone()?;
+    let waiting = release.attempted().and_then(|revision| pass.gating.waiting.get(revision));
+    if let (ReleaseState::Deploying, Some(waiting)) = (release.state, waiting) {
+        release.reason = format!("{}; {}", release.reason, waiting.message);
+    }
+    Some(release)
+}
+
 fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatus {
     let decision = pass.decision;
     // Until its pods have all arrived, a new revision is not the one that serves.
@@ -190,7 +200,7 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
             .map(|serving| format!("{}/{}", serving.ready.min(serving.replicas), serving.replicas)),
         last_replicas: Some(pass.replicas),
         secrets_rotated: previous.secrets_rotated.clone(),
-        rollout: if is_written { decision.release.clone() } else { previous.rollout.clone() },
+        rollout: if is_written { release(pass) } else { previous.rollout.clone() },
         children,
         conditions,
     }

@@ -12,6 +12,7 @@ use crate::support::{INTRUDER, STANDIN, Site, eventually, is, kubectl, message, 
 
 const APPROVE: &str = "platform.visiobook.com/approve";
 const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
+const ATTEST: &str = "attest.platform.visiobook.com/database-backup";
 const BREAK_GLASS: &str = "platform.visiobook.com/break-glass";
 const BREAK_GLASS_BY: &str = "platform.visiobook.com/break-glass-by";
 const BREAK_GLASS_REASON: &str = "platform.visiobook.com/break-glass-reason";
@@ -171,6 +172,35 @@ async fn only_an_approver_approves_under_their_own_name_and_nothing_else_at_once
     patch(&maintainer, &site, json!({ "spec": { "replicas": 1 } })).await.expect("an editor edits");
     // Withdrawing takes no more than the right to edit.
     annotate(&maintainer, &site, json!({ APPROVE: null, APPROVED_BY: null })).await.expect("withdrawn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_edit_attests_under_their_own_name_with_evidence_and_nothing_else_at_once() {
+    let site = with_people("attest", json!({})).await;
+    site.apply("users", json!({ "image": STANDIN })).await;
+    let maintainer = person(&site, "mara", "maintainers").await;
+    let approver = person(&site, "ada", "approvers").await;
+    may_read(&maintainer, &site).await;
+    may_read(&approver, &site).await;
+
+    let says = |value: &str| json!({ ATTEST: value });
+    for nothing in ["yes", "a-1 mara", "a-1 mara ", "a-1 mara   "] {
+        told(annotate(&maintainer, &site, says(nothing)).await, &["[attestation-evidence]"]);
+    }
+    told(
+        annotate(&maintainer, &site, says("a-1 ada backups/4711")).await,
+        &["say mara there", "[attestation-name]"],
+    );
+    let both =
+        json!({ "metadata": { "annotations": says("a-1 mara backups/4711") }, "spec": { "replicas": 1 } });
+    told(patch(&maintainer, &site, both).await, &["change spec first", "[attestation-alone]"]);
+
+    annotate(&maintainer, &site, says("a-1 mara backups/4711 of 03:00")).await.expect("attested");
+    // What stands is nobody else's to change, but everybody's to take back; other changes leave it alone.
+    told(annotate(&approver, &site, says("a-1 mara backups/4712")).await, &["[attestation-name]"]);
+    patch(&maintainer, &site, json!({ "spec": { "replicas": 1 } })).await.expect("an editor edits");
+    annotate(&approver, &site, says("a-2 ada backups/4712")).await.expect("attested anew");
+    annotate(&maintainer, &site, json!({ ATTEST: null })).await.expect("taken back");
 }
 
 /// The API server's own record names who changed the service, where it can be read.

@@ -15,7 +15,7 @@ use super::governance::{Access, PodSecurity, Quota, Ranges, VisiobookEnvironment
 use super::isolation::EnvironmentNetworkPolicy;
 use super::monitoring::Monitoring;
 use super::notifications::Notification;
-use super::release::EnvironmentRollout;
+use super::rollout::EnvironmentRollout;
 use super::secret_sources::EnvironmentSecrets;
 use super::sidecar::EnvironmentSidecar;
 

@@ -13,6 +13,7 @@ pub mod names;
 mod notifications;
 pub mod quantity;
 mod release;
+mod rollout;
 mod schema;
 mod secret_sources;
 mod service;
@@ -38,11 +39,12 @@ pub use isolation::{AllowFrom, Egress, EnvironmentNetworkPolicy, NetworkPolicy};
 pub use jobs::{CheckJob, Checks, EnvironmentChecks, MetricLimit, Migration, PastJob, Phase};
 pub use monitoring::{Alert, Monitoring, Objectives};
 pub use notifications::{Email, Encryption, Notification, NotificationEvent, Webhook};
-pub use release::{Asked, EnvironmentRollout, Outcome, PastRelease, Promotion, ReleaseState, RolloutStatus};
+pub use release::{Asked, Attestation, Outcome, PastRelease, ReleaseState, RolloutStatus};
+pub use rollout::{EnvironmentRollout, Promotion, Rollout, Strategy};
 pub use schema::crds;
 pub use secret_sources::{EnvironmentSecrets, RemoteKey, SecretKind, SecretSource, SecretStore, StoreKind};
 pub use service::{
-    Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, Rollout, Strategy, VisiobookService,
+    Autoscaling, ConfigFiles, DisruptionBudget, Gpu, KeyRef, PullPolicy, VisiobookService,
     VisiobookServiceSpec, WorkloadAccount,
 };
 pub use sidecar::{

@@ -47,6 +47,9 @@ pub const APPROVE: &str = "platform.visiobook.com/approve";
 pub const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
 /// Annotation of a service: the attempt that somebody lets go on in a freeze.
 pub const BREAK_GLASS: &str = "platform.visiobook.com/break-glass";
+/// Begins the annotations of a service by which people attest something of a release, one for each item: the attempt, who
+/// says so, and the evidence, with a space between them.
+pub const ATTEST: &str = "attest.platform.visiobook.com/";
 /// Annotation of a service: who set [`BREAK_GLASS`].
 pub const BREAK_GLASS_BY: &str = "platform.visiobook.com/break-glass-by";
 /// Annotation of a service: why [`BREAK_GLASS`] was set.

@@ -1,66 +1,13 @@
-//! Releases from one colour to the other: how an environment wants them, and where a service stands in its own.
+//! Releases from one colour to the other: where a service stands in its own.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::freeze::{BreakGlass, Freeze};
-use super::jobs::{EnvironmentChecks, PastJob};
+use super::freeze::BreakGlass;
+use super::jobs::PastJob;
 use super::names::Colour;
-use super::service::Strategy;
-use super::waves::Waves;
-
-/// How the services of an environment are released. A service may be stricter, never looser.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EnvironmentRollout {
-    /// RollingUpdate (default), which services may change to BlueGreen, or BlueGreen for all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<Strategy>,
-    /// Whether somebody with the verb approve has to approve each release before traffic moves. Default: false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approval: Option<bool>,
-    /// Seconds from the start of a release until it is given up because its pods are not ready (C10, C14).
-    /// Default: 900 in production, 600 elsewhere.
-    #[schemars(range(min = 1, max = 86400))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline_seconds: Option<i64>,
-    /// Seconds after the switch in which traffic returns by itself (C17, X03). Default: 30.
-    #[schemars(range(min = 0, max = 86400))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soak_seconds: Option<i64>,
-    /// Seconds after the soak for which the old pods stay, so that an undo is a switch (C18). Default: 600.
-    #[schemars(range(min = 0, max = 604800))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warm_seconds: Option<i64>,
-    /// Times in which nothing is released forward. Default: none.
-    #[schemars(length(max = 32))]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub freezes: Vec<Freeze>,
-    /// Which environment must have verified an image before it runs here. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promotion: Option<Promotion>,
-    /// What is checked before traffic moves, and after it. A service may check more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checks: Option<EnvironmentChecks>,
-    /// How many services at once a change of this environment reaches. Default: a tenth of those that it concerns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waves: Option<Waves>,
-}
-
-/// An image runs only where another environment has promoted it (C12): a service carries the signed evidence in the
-/// annotation platform.visiobook.com/evidence.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Promotion {
-    /// Environments whose evidence counts, such as staging.
-    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)))]
-    pub from: Vec<String>,
-    /// Public keys that evidence may be signed with: PEM, P-256. While a key is replaced, the old one and the new one.
-    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 1024)))]
-    pub keys: Vec<String>,
-}
 
 /// Where a release stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -236,6 +183,10 @@ pub struct RolloutStatus {
     /// Who released in a freeze, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
+    /// What people have attested of it.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attested: Vec<Attestation>,
     /// How the release ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -266,6 +217,19 @@ pub struct Asked {
     pub since: Time,
 }
 
+/// What somebody says has been done for a release (C36).
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attestation {
+    /// What, such as database-backup.
+    pub item: String,
+    /// Who says so.
+    pub by: String,
+    /// Where it can be seen.
+    #[schemars(length(max = 256))]
+    pub evidence: String,
+}
+
 /// A release that has ended.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -284,6 +248,10 @@ pub struct PastRelease {
     /// Who released it in a freeze, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
+    /// What people had attested of it.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attested: Vec<Attestation>,
     /// When it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,

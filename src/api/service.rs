@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::exposure::{Ingress, ServicePort};
 use super::gate::Gate;
 use super::isolation::NetworkPolicy;
-use super::jobs::{Checks, Migration};
+use super::jobs::Migration;
 use super::monitoring::Monitoring;
+use super::rollout::Rollout;
 use super::secret_sources::SecretSource;
 use super::sidecar::{Dependency, Sidecar, SidecarMode};
 use super::stack::{DomainService, Profile, Stack};
@@ -344,52 +345,4 @@ pub struct WorkloadAccount {
     /// Whether pods get its token. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automount_token: Option<bool>,
-}
-
-/// How a new version replaces the old one.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rollout {
-    /// RollingUpdate: pod by pod. BlueGreen: all pods of the new version start beside the old ones, then traffic moves
-    /// at once, and returns if they fail. Default: what the environment says, else RollingUpdate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<Strategy>,
-    /// Pods, or percent of them, above the wanted number during an update. Default: 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_surge: Option<IntOrString>,
-    /// Pods, or percent of them, missing during an update. Default: 1, or 0 where only one pod is wanted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_unavailable: Option<IntOrString>,
-    /// BlueGreen: whether somebody with the verb approve has to approve each release before traffic moves. Default: what
-    /// the environment says; one that asks for approval cannot be overruled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approval: Option<bool>,
-    /// BlueGreen: seconds from the start of a release until it is given up because its pods are not ready. Default: what
-    /// the environment says (900 in production, 600 elsewhere), which is also the most.
-    #[schemars(range(min = 1, max = 86400))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline_seconds: Option<i64>,
-    /// BlueGreen: seconds after the switch in which traffic returns by itself. Default: what the environment says, else 30.
-    /// What the environment says is also the least.
-    #[schemars(range(min = 0, max = 86400))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soak_seconds: Option<i64>,
-    /// BlueGreen: seconds after the soak for which the old pods stay, so that an undo is a switch. Default: what the
-    /// environment says, else 600. What the environment says is also the least.
-    #[schemars(range(min = 0, max = 604800))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warm_seconds: Option<i64>,
-    /// BlueGreen: what is checked before traffic moves, and after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checks: Option<Checks>,
-}
-
-/// Ways to replace a version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Strategy {
-    /// Pod by pod, in one Deployment (A05).
-    #[default]
-    RollingUpdate,
-    /// All at once, from one colour to the other (C13-C18).
-    BlueGreen,
 }

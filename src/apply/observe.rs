@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Cache, Error, Live, Secrets, content};
 use crate::api::kinds::Kind;
 use crate::api::names::{self, Colour};
-use crate::api::{PastJob, RolloutStatus, VisiobookService};
+use crate::api::{Attestation, PastJob, RolloutStatus, VisiobookService};
 use crate::check;
 use crate::facts::{
     Content, DeploymentFact, EnvironmentFact, Facts, Installation, JobEnd, JobFact, Marks, MissingKinds,
@@ -245,10 +245,26 @@ fn orders(service: &VisiobookService) -> Orders {
         break_glass: said(names::BREAK_GLASS),
         break_glass_by: said(names::BREAK_GLASS_BY),
         break_glass_reason: said(names::BREAK_GLASS_REASON),
+        attested: service
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .filter_map(|(name, value)| attestation(name, value))
+            .collect(),
         abort: said(names::ABORT),
         retry: said(names::RETRY),
         undo: said(names::UNDO),
     }
+}
+
+/// What an annotation attests, and of which attempt.
+fn attestation(name: &str, value: &str) -> Option<(String, Attestation)> {
+    let item = name.strip_prefix(names::ATTEST)?.to_string();
+    let mut words = value.splitn(3, ' ');
+    let (attempt, by, evidence) = (words.next()?, words.next()?, words.next()?.trim());
+    let evidence: String = evidence.chars().take(256).collect();
+    (!evidence.is_empty()).then(|| (attempt.to_string(), Attestation { item, by: by.to_string(), evidence }))
 }
 
 /// A ControllerRevision of the service, read once.

@@ -1,5 +1,7 @@
 //! How a service is released: what it says, else what its environment says (C10, C14, C17, C18).
 
+use std::collections::BTreeSet;
+
 use super::resolve::EnvironmentRules;
 use super::valid::{Checked, Held, Measured, Release};
 use super::{Monitoring, monitoring};
@@ -41,8 +43,10 @@ pub fn release(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> O
     if said.strategy.or(rules.strategy).unwrap_or_default() != Strategy::BlueGreen {
         return None;
     }
+    let attest: BTreeSet<String> = rules.attest.into_iter().chain(said.attest).collect();
     Some(Release {
         approval: said.approval.or(rules.approval).unwrap_or(false),
+        attest: attest.into_iter().collect(),
         deadline: said.deadline_seconds.or(rules.deadline_seconds).unwrap_or(deadline(environment.type_)),
         soak: said.soak_seconds.or(rules.soak_seconds).unwrap_or(SOAK),
         warm: said.warm_seconds.or(rules.warm_seconds).unwrap_or(WARM),

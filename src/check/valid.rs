@@ -206,6 +206,9 @@ pub struct Release {
     /// Whether somebody has to approve.
     #[serde(default)]
     pub approval: bool,
+    /// What people have to attest, in the order of names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attest: Vec<String>,
     /// From its start until it is given up.
     pub deadline: i64,
     /// From the switch until traffic no longer returns by itself.

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Arguments of `visiobook rollout`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  visiobook rollout get users\n  visiobook rollout watch users --namespace shop\n  visiobook rollout approve users\n  visiobook rollout undo users\n\nAn order names the release that the status tells at that moment, unless --attempt names it: a newer release is never meant. See docs/releases.md."
+    after_help = "Examples:\n  visiobook rollout get users\n  visiobook rollout watch users --namespace shop\n  visiobook rollout approve users\n  visiobook rollout attest users --item database-backup --evidence https://backups.example/4711\n  visiobook rollout undo users\n\nAn order names the release that the status tells at that moment, unless --attempt names it: a newer release is never meant. See docs/releases.md."
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -37,6 +37,8 @@ enum Action {
     Watch(On),
     /// Let a release that waits for it go on, under your own name.
     Approve(Order),
+    /// Say that something has been done for a release which its environment asks for, under your own name.
+    Attest(Attest),
     /// Let a release that waits for the end of a freeze go on, under your own name.
     BreakGlass(Glass),
     /// Stop a release. Traffic that has moved returns.
@@ -82,6 +84,18 @@ struct Glass {
 }
 
 #[derive(Debug, clap::Args)]
+struct Attest {
+    #[command(flatten)]
+    order: Order,
+    /// What has been done, as the environment calls it, such as database-backup.
+    #[arg(long, value_name = "ITEM")]
+    item: String,
+    /// Where it can be seen, in at most 256 characters. It is kept with the release.
+    #[arg(long, value_name = "TEXT")]
+    evidence: String,
+}
+
+#[derive(Debug, clap::Args)]
 struct Proof {
     #[command(flatten)]
     on: On,
@@ -94,6 +108,7 @@ struct Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Approve,
+    Attest,
     BreakGlass,
     Abort,
     Retry,
@@ -101,9 +116,11 @@ enum Wish {
 }
 
 impl Wish {
+    /// Where it is said; an attestation adds its item.
     fn annotation(self) -> &'static str {
         match self {
             Wish::Approve => names::APPROVE,
+            Wish::Attest => names::ATTEST,
             Wish::BreakGlass => names::BREAK_GLASS,
             Wish::Abort => names::ABORT,
             Wish::Retry => names::RETRY,
@@ -115,7 +132,7 @@ impl Wish {
     fn is_taken(self, release: &RolloutStatus) -> bool {
         let state = release.state;
         match self {
-            Wish::Approve => state.is_before_switch(),
+            Wish::Approve | Wish::Attest => state.is_before_switch(),
             Wish::BreakGlass => state.is_before_switch() || waits_to_begin(release).is_some(),
             Wish::Abort => state.is_before_switch() || state == ReleaseState::Soaking,
             Wish::Retry => state == ReleaseState::Stable && release.outcome.is_some_and(Outcome::is_failure),
@@ -130,6 +147,7 @@ impl Wish {
     fn word(self) -> &'static str {
         match self {
             Wish::Approve => "approve",
+            Wish::Attest => "attest",
             Wish::BreakGlass => "break-glass",
             Wish::Abort => "abort",
             Wish::Retry => "retry",
@@ -165,6 +183,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         Action::Watch(on) => block_on(watch(on)),
         Action::Approve(order) => block_on(order.give(Wish::Approve, None)),
         Action::BreakGlass(glass) => block_on(glass.order.give(Wish::BreakGlass, Some(&glass.reason))),
+        Action::Attest(attest) => block_on(attest.give()),
         Action::Abort(order) => block_on(order.give(Wish::Abort, None)),
         Action::Retry(order) => block_on(order.give(Wish::Retry, None)),
         Action::Undo(order) => block_on(order.give(Wish::Undo, None)),
@@ -191,6 +210,38 @@ impl On {
             ))
             .into()
         })
+    }
+}
+
+impl Attest {
+    async fn give(&self) -> anyhow::Result<()> {
+        let name = &self.order.on.name;
+        let (client, services, release) = self.order.on.look().await?;
+        let attempt = meant(Wish::Attest, name, &release, self.order.attempt.as_deref());
+        let attempt = attempt.map_err(Failed::verdict)?;
+        let value = attestation(&attempt, &who(client).await?, &self.evidence).map_err(Failed::verdict)?;
+        let annotation = format!("{}{}", Wish::Attest.annotation(), self.item);
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
+        services.patch(name, &PatchParams::default(), &patch).await.map_err(explain)?;
+        anstream::println!(
+            "attest {} {attempt}: ordered; visiobook rollout get {name} tells what is missing",
+            self.item
+        );
+        Ok(())
+    }
+}
+
+/// What an attestation says, as the operator reads it.
+fn attestation(attempt: &str, who: &str, evidence: &str) -> Result<String, String> {
+    if who.contains(' ') {
+        return Err(format!("the API server knows you as \"{who}\", and a name with a space cannot attest"));
+    }
+    match evidence.trim() {
+        "" => Err("--evidence is empty: say where it can be seen".into()),
+        evidence if evidence.chars().count() > 256 => {
+            Err("--evidence is longer than 256 characters: name a place where the rest is".into())
+        }
+        evidence => Ok(format!("{attempt} {who} {evidence}")),
     }
 }
 
@@ -306,6 +357,9 @@ fn describe(name: &str, release: &RolloutStatus, now: Timestamp) -> String {
     if !release.reason.is_empty() {
         text += &format!("  {}\n", release.reason);
     }
+    for attested in &release.attested {
+        text += &format!("  attested {} by {}: {}\n", attested.item, attested.by, attested.evidence);
+    }
     if let Some(deadline) = &release.deadline {
         let left = deadline.0.as_second() - now.as_second();
         text += &format!("  ends by itself in {} s\n", left.max(0));
@@ -341,6 +395,9 @@ fn history(release: &RolloutStatus) -> String {
         text += &format!("{ended}  {:<16}  {:<16}  {took:>6}", past.attempt, past.outcome.as_str());
         if let Some(who) = &past.approved_by {
             text += &format!("  approved by {who}");
+        }
+        for attested in &past.attested {
+            text += &format!("  {} attested by {}", attested.item, attested.by);
         }
         if let Some(glass) = &past.break_glass {
             text += &format!("  in a freeze, by {}: {}", glass.by, glass.reason);
@@ -410,6 +467,23 @@ mod tests {
             let now: Vec<Wish> = all.into_iter().filter(|wish| wish.is_taken(&release)).collect();
             assert_eq!(now, taken, "{state:?} {outcome:?}");
         }
+    }
+
+    #[test]
+    fn an_attestation_names_the_release_the_person_and_the_evidence() {
+        let said = attestation("bbbbbbbbbb-7", "ada", " https://backups.example/4711 of 03:00 ");
+        assert_eq!(said.as_deref(), Ok("bbbbbbbbbb-7 ada https://backups.example/4711 of 03:00"));
+        assert!(attestation("b-7", "ada", " ").expect_err("nothing").contains("--evidence is empty"));
+        assert!(attestation("b-7", "ada", &"x".repeat(257)).expect_err("long").contains("256 characters"));
+        assert!(attestation("b-7", "Ada L", "x").expect_err("two words").contains("a space"));
+        let mut waiting = release(ReleaseState::AwaitingApproval, None);
+        waiting.attested.push(crate::api::Attestation {
+            item: "database-backup".into(),
+            by: "ada".into(),
+            evidence: "https://backups.example/4711".into(),
+        });
+        let told = describe("users", &waiting, "2026-11-21T10:00:00Z".parse().expect("a time"));
+        assert!(told.contains("  attested database-backup by ada: https://backups.example/4711\n"), "{told}");
     }
 
     #[test]

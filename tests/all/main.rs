@@ -1,6 +1,7 @@
 //! Every test that needs no cluster, in one binary: each further one would be linked again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod attestations;
 mod backends;
 mod cases;
 mod chart;

@@ -11,7 +11,7 @@ use visiobook::rollout::{self, Decision, Reason};
 use crate::cases::{Case, NOW};
 
 /// A service under an environment that releases blue-green.
-fn case(spec: Value, rollout: Value) -> Case {
+pub fn case(spec: Value, rollout: Value) -> Case {
     let mut all = json!({ "image": "ghcr.io/visiobook/users:1.0", "replicas": 3 });
     plan::merge(&mut all, spec);
     let service = json!({ "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService", "metadata": { "name": "users" }, "spec": all });
@@ -36,7 +36,7 @@ pub fn pass(case: &Case, facts: &Facts) -> (Decision, Plan) {
 }
 
 /// What the next pass sees when all of a plan was written and its pods are ready.
-fn after(case: &Case, decision: &Decision, plan: &Plan, before: Facts) -> Facts {
+pub fn after(case: &Case, decision: &Decision, plan: &Plan, before: Facts) -> Facts {
     let mut facts = Facts { now: before.now + 1, orders: before.orders.clone(), ..case.facts() };
     facts.wanted = case.service.spec.replicas;
     facts.release = decision.release.clone();
@@ -85,7 +85,7 @@ fn after(case: &Case, decision: &Decision, plan: &Plan, before: Facts) -> Facts 
 }
 
 /// Endpoints of everything that runs.
-fn endpoints(facts: &Facts, active: Colour) -> Vec<EndpointFact> {
+pub fn endpoints(facts: &Facts, active: Colour) -> Vec<EndpointFact> {
     let of = |(colour, there): (&Colour, &DeploymentFact)| {
         let (colour, revision) = (*colour, there.revision.clone());
         (0..there.ready)
@@ -101,7 +101,7 @@ fn endpoints(facts: &Facts, active: Colour) -> Vec<EndpointFact> {
 }
 
 /// A first version that runs, and what is decided and planned once a second one is asked for.
-fn started(first: Value, second: Value) -> (Case, Decision, Plan, Facts) {
+pub fn started(first: Value, second: Value) -> (Case, Decision, Plan, Facts) {
     let before = blue_green(first);
     let facts = Facts { now: NOW, ..before.facts() };
     let (decision, plan) = pass(&before, &facts);

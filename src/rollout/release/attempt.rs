@@ -50,6 +50,7 @@ pub fn begin(record: &mut RolloutStatus, revision: &str, settings: &Release, now
     record.unwell_since = None;
     record.approved_by = None;
     record.break_glass = None;
+    record.attested.clear();
     record.outcome = None;
     record.pods = None;
     record.jobs.clear();
@@ -77,6 +78,7 @@ pub fn close(record: &mut RolloutStatus, outcome: Outcome, why: &str, now: i64) 
         reason: why.chars().take(LONGEST).collect(),
         approved_by: record.approved_by.clone(),
         break_glass: record.break_glass.clone(),
+        attested: record.attested.clone(),
         started: record.started.clone(),
         switched: record.switched.clone(),
         ended: Some(time(now)),

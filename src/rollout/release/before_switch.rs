@@ -37,6 +37,7 @@ impl Walk<'_> {
             }
             self.wake(deadline);
         }
+        self.record_attestations(settings);
         match self.is_prepared(&revision, settings) {
             Some(Ok(())) => {}
             Some(Err(why)) => {
@@ -66,17 +67,26 @@ impl Walk<'_> {
             ReleaseState::AwaitingApproval => {
                 let attempt = self.record.attempt.clone().unwrap_or_default();
                 let is_frozen = self.await_thaw(&attempt);
+                let mut waits = Vec::new();
+                let unattested = self.unattested(settings);
+                if !unattested.is_empty() {
+                    waits.push(format!(
+                        "waits for somebody to attest {}: visiobook rollout attest",
+                        unattested.join(", ")
+                    ));
+                }
                 if self.lacks_approval(settings) {
-                    let approve = format!(
+                    waits.push(format!(
                         "waits for somebody to approve: set {}={attempt} together with {}",
                         names::APPROVE,
                         names::APPROVED_BY
-                    );
-                    let thaw = is_frozen.then(|| format!("; {}", self.record.reason));
-                    self.record.reason = approve + &thaw.unwrap_or_default();
-                    return false;
+                    ));
                 }
                 if is_frozen {
+                    waits.push(self.record.reason.clone());
+                }
+                if !waits.is_empty() {
+                    self.record.reason = waits.join("; ");
                     return false;
                 }
                 enter(&mut self.record, ReleaseState::Switching, Some(now + settings.deadline), now);
@@ -111,10 +121,27 @@ impl Walk<'_> {
         settings.approval && !self.is_undo() && !self.names_attempt(&self.scene.orders.approve)
     }
 
-    /// Whether somebody has to say yes, or a freeze to end, before traffic moves.
+    /// Keep what is attested of this attempt, and asked for.
+    fn record_attestations(&mut self, settings: &Release) {
+        let attempt = self.record.attempt.as_deref().unwrap_or_default();
+        let attested = self.scene.orders.attests(attempt);
+        self.record.attested =
+            attested.filter(|attested| settings.attest.contains(&attested.item)).cloned().collect();
+    }
+
+    /// What nobody has attested yet. Nobody is asked of an undo: it goes back to what was attested.
+    fn unattested<'a>(&self, settings: &'a Release) -> Vec<&'a str> {
+        let is_attested = |item: &&str| self.record.attested.iter().any(|attested| attested.item == **item);
+        let asked = settings.attest.iter().filter(|_| !self.is_undo());
+        asked.map(String::as_str).filter(|item| !is_attested(item)).collect()
+    }
+
+    /// Whether somebody has to attest something or to say yes, or a freeze to end, before traffic moves.
     fn is_held(&self, settings: &Release) -> bool {
         let attempt = self.record.attempt.as_deref().unwrap_or_default();
-        self.lacks_approval(settings) || self.freeze(attempt).is_some()
+        self.lacks_approval(settings)
+            || !self.unattested(settings).is_empty()
+            || self.freeze(attempt).is_some()
     }
 
     /// When the release is given up: so long after its start, whatever came of it since, or after its approval. What is

@@ -64,6 +64,7 @@ pub fn first(colour: Colour, revision: &str) -> RolloutStatus {
         unwell_since: None,
         approved_by: None,
         break_glass: None,
+        attested: Vec::new(),
         outcome: None,
         jobs: Vec::new(),
         history: Vec::new(),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::rules::{self, Rule};
 use crate::api::names::{ALLOW_DELETION, APPROVE, ENVIRONMENT};
 use crate::api::{GROUP, crds};
-use orders::{approval, approval_accounts, approval_accounts_development, break_glass};
+use orders::{approval, approval_accounts, approval_accounts_development, attestation, break_glass};
 
 /// What a policy looks at.
 struct Matched {
@@ -69,6 +69,7 @@ pub fn policies() -> Vec<(String, Vec<Value>)> {
         scale(),
         approval(),
         break_glass(),
+        attestation(),
         approval_accounts(),
         approval_accounts_development(),
         namespaces(),

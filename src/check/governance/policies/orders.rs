@@ -1,9 +1,9 @@
-//! Orders that take a right of their own, and whose record is in the caller's own name: an approval, and a release in a
-//! freeze.
+//! Orders whose record is in the caller's own name: an approval and a release in a freeze, which take a right of their
+//! own, and an attestation.
 
 use super::{Governed, Policy, SERVICES, annotation};
 use crate::api::GROUP;
-use crate::api::names::{APPROVE, APPROVED_BY, BREAK_GLASS, BREAK_GLASS_BY, BREAK_GLASS_REASON};
+use crate::api::names::{APPROVE, APPROVED_BY, ATTEST, BREAK_GLASS, BREAK_GLASS_BY, BREAK_GLASS_REASON};
 
 fn approvals() -> Vec<(String, String)> {
     [
@@ -133,6 +133,55 @@ pub(super) fn break_glass() -> Policy {
                     "what is released in a freeze is what was there to be looked at: change spec first, and set {BREAK_GLASS} in a request of its own"
                 ),
                 "break-glass-alone",
+            ),
+        ],
+    }
+}
+
+pub(super) fn attestation() -> Policy {
+    let user = "request.userInfo.username";
+    let all = |object: &str| {
+        format!(
+            "{object} != null && has({object}.metadata.annotations) ? {object}.metadata.annotations : {{}}"
+        )
+    };
+    let validation = |holds: &str, message: String, rule: &str| {
+        (holds.to_string(), format!("'metadata.annotations: {message} [{rule}]'"))
+    };
+    Policy {
+        name: "visiobook-attestation",
+        about: "Under whose name something of a release is attested, and with what evidence.",
+        governed: Governed::Always,
+        matched: SERVICES,
+        conditions: vec![],
+        variables: vec![
+            ("annotations".into(), all("object")),
+            ("before".into(), all("oldObject")),
+            // Taking one back is everybody's who may edit.
+            (
+                "attested".into(),
+                format!(
+                    "variables.annotations.filter(name, name.startsWith('{ATTEST}') && variables.annotations[name] != '' && (!(name in variables.before) || variables.before[name] != variables.annotations[name])).map(name, variables.annotations[name].split(' ', 3))"
+                ),
+            ),
+        ],
+        validations: vec![
+            validation(
+                "variables.attested.all(words, words.size() == 3 && words[2].trim() != '')",
+                format!(
+                    "an attestation ({ATTEST}ITEM) is the attempt, who attests and the evidence, with a space between them"
+                ),
+                "attestation-evidence",
+            ),
+            validation(
+                &format!("variables.attested.all(words, words.size() < 2 || words[1] == {user})"),
+                format!("an attestation records who attests: say ' + {user} + ' there"),
+                "attestation-name",
+            ),
+            validation(
+                "variables.attested.size() == 0 || (oldObject != null && object.spec == oldObject.spec)",
+                "what is attested is what was there to be looked at: change spec first, and attest in a request of its own".into(),
+                "attestation-alone",
             ),
         ],
     }

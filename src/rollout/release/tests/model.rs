@@ -21,7 +21,8 @@ const EVENTS: usize = 130;
 const REVISIONS: [&str; 4] = ["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc", "dddddddddd"];
 /// Those that have a migration.
 const MIGRATING: [&str; 1] = [REVISIONS[2]];
-const SETTINGS: Release = Release { approval: false, deadline: 60, soak: 20, warm: 40, checks: None };
+const SETTINGS: Release =
+    Release { approval: false, attest: Vec::new(), deadline: 60, soak: 20, warm: 40, checks: None };
 /// Seconds that a Job may take.
 const JOB: i64 = 25;
 
