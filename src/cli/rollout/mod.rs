@@ -1,5 +1,7 @@
 //! `visiobook rollout`: where the releases of a service stand, and what people order of them.
 
+mod telling;
+
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -15,6 +17,7 @@ use crate::api::names;
 use crate::api::{Outcome, ReleaseState, RolloutStatus, VisiobookService};
 use crate::check::image;
 use crate::contract::{self, evidence::Evidence};
+use telling::{checklist, describe, history, list};
 
 /// How often `watch` looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -47,6 +50,9 @@ enum Action {
     Retry(Order),
     /// Bring back what served before.
     Undo(Order),
+    /// Tell what the release has passed before and after traffic moved, and on what evidence. Exits with 1 if anything has
+    /// failed or is unknown.
+    Checklist(On),
     /// Tell the last ten releases.
     History(On),
     /// Print the signed evidence that the image which serves was promoted here, for an environment that asks for it.
@@ -162,6 +168,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             let (_, _, release) = on.look().await?;
             anstream::print!("{}", describe(&on.name, &release, Timestamp::now()));
             Ok(())
+        }),
+        Action::Checklist(on) => block_on(async {
+            let (_, services, release) = on.look().await?;
+            let status = services.get(&on.name).await.map_err(explain)?.status.unwrap_or_default();
+            let items = checklist(&status, &release);
+            anstream::print!("{}", list(&items));
+            match items.iter().all(|item| item.passed == Some(true)) {
+                true => Ok(()),
+                false => Err(Failed::verdict("not all of it has passed").into()),
+            }
         }),
         Action::History(on) => block_on(async {
             let (_, _, release) = on.look().await?;
@@ -341,75 +357,6 @@ async fn who(client: Client) -> anyhow::Result<String> {
     name.ok_or_else(|| anyhow::anyhow!("the API server does not say who you are"))
 }
 
-/// Where a release stands, in a few lines.
-fn describe(name: &str, release: &RolloutStatus, now: Timestamp) -> String {
-    let mut text = format!("{name}: {}", release.state.as_str());
-    if let Some(attempt) = &release.attempt {
-        text += &format!(", release {attempt}");
-    }
-    if let Some(outcome) = release.outcome {
-        text += &format!(" ({})", outcome.as_str());
-    }
-    text += &format!("\n  serves   {}  {}\n", release.colour.as_str(), release.revision);
-    if let Some(preview) = &release.preview_revision {
-        text += &format!("  beside   {}  {preview}\n", release.colour.other().as_str());
-    }
-    if !release.reason.is_empty() {
-        text += &format!("  {}\n", release.reason);
-    }
-    for attested in &release.attested {
-        text += &format!("  attested {} by {}: {}\n", attested.item, attested.by, attested.evidence);
-    }
-    if let Some(deadline) = &release.deadline {
-        let left = deadline.0.as_second() - now.as_second();
-        text += &format!("  ends by itself in {} s\n", left.max(0));
-    }
-    let wishes = [Wish::Approve, Wish::BreakGlass, Wish::Abort, Wish::Retry, Wish::Undo];
-    // In a freeze alone a state that waits for people has an end.
-    let frozen = release.state == ReleaseState::AwaitingApproval && release.deadline.is_some();
-    let can: Vec<String> = wishes
-        .into_iter()
-        // An approval ahead of time counts, but nobody is to be sent there.
-        .filter(|wish| *wish != Wish::Approve || release.state == ReleaseState::AwaitingApproval)
-        .filter(|wish| *wish != Wish::BreakGlass || frozen || waits_to_begin(release).is_some())
-        .filter(|wish| wish.is_taken(release))
-        .map(|wish| {
-            let why = if wish == Wish::BreakGlass { " --reason WHY" } else { "" };
-            format!("visiobook rollout {} {name}{why}", wish.word())
-        })
-        .collect();
-    if !can.is_empty() {
-        text += &format!("  you can: {}\n", can.join(", or "));
-    }
-    text
-}
-
-fn history(release: &RolloutStatus) -> String {
-    let mut text = String::new();
-    for past in &release.history {
-        let ended = past.ended.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
-        let took = match (&past.started, &past.ended) {
-            (Some(started), Some(ended)) => format!("{} s", ended.0.as_second() - started.0.as_second()),
-            _ => "?".into(),
-        };
-        text += &format!("{ended}  {:<16}  {:<16}  {took:>6}", past.attempt, past.outcome.as_str());
-        if let Some(who) = &past.approved_by {
-            text += &format!("  approved by {who}");
-        }
-        for attested in &past.attested {
-            text += &format!("  {} attested by {}", attested.item, attested.by);
-        }
-        if let Some(glass) = &past.break_glass {
-            text += &format!("  in a freeze, by {}: {}", glass.by, glass.reason);
-        }
-        if !past.reason.is_empty() {
-            text += &format!("  {}", past.reason);
-        }
-        text.push('\n');
-    }
-    if text.is_empty() { "no release has ended yet\n".into() } else { text }
-}
-
 /// Print what is new, until no release is under way.
 async fn watch(on: &On) -> anyhow::Result<()> {
     let (_, services, mut release) = on.look().await?;
@@ -438,7 +385,7 @@ async fn watch(on: &On) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    fn release(state: ReleaseState, outcome: Option<Outcome>) -> RolloutStatus {
+    pub(super) fn release(state: ReleaseState, outcome: Option<Outcome>) -> RolloutStatus {
         serde_json::from_value(json!({
             "state": state, "colour": "blue", "revision": "aaaaaaaaaa", "number": 7, "attempt": "bbbbbbbbbb-7",
             "previousRevision": "0000000000", "previewRevision": "bbbbbbbbbb", "outcome": outcome,
@@ -541,16 +488,5 @@ mod tests {
             assert!(refused.contains("is not promoted"), "{over}: {refused}");
         }
         assert!(service("ghcr.io/visiobook/users:1.2", json!({})).expect_err("a tag").contains("by a tag"));
-    }
-
-    #[test]
-    fn it_is_told_what_is_waited_for_and_what_can_be_done() {
-        let now = "2026-11-21T10:00:00Z".parse().expect("a time");
-        let told = describe("users", &release(ReleaseState::AwaitingApproval, None), now);
-        assert_eq!(
-            told,
-            "users: AwaitingApproval, release bbbbbbbbbb-7\n  serves   blue  aaaaaaaaaa\n  beside   green  bbbbbbbbbb\n  waits for somebody to approve\n  ends by itself in 30 s\n  you can: visiobook rollout approve users, or visiobook rollout break-glass users --reason WHY, or visiobook rollout abort users\n"
-        );
-        assert_eq!(history(&release(ReleaseState::Stable, None)), "no release has ended yet\n");
     }
 }
