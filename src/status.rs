@@ -109,8 +109,8 @@ pub fn report(pass: &Pass<'_>, now: Timestamp) -> Report {
 fn same_but_for_existing_pods(one: &VisiobookServiceStatus, other: &VisiobookServiceStatus) -> bool {
     let without = |status: &VisiobookServiceStatus| {
         let mut status = VisiobookServiceStatus { replicas: 0, ..status.clone() };
-        // Its sentence counts them.
-        status.conditions.retain(|condition| condition.type_ != "Progressing");
+        // Their sentence counts them.
+        status.conditions.retain(|condition| !matches!(&*condition.type_, "Progressing" | "Reconciling"));
         status
     };
     without(one) == without(other)
