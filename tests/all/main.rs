@@ -16,6 +16,7 @@ mod golden;
 mod jobs;
 mod monitoring;
 mod notifications;
+mod pages;
 mod platform;
 mod promotion;
 mod properties;
