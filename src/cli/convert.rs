@@ -15,7 +15,7 @@ use crate::facts::EnvironmentFact;
 /// Arguments of `visiobook convert`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  visiobook convert user-service.values.yaml > user-service.yaml\n  helm get values user-service | visiobook convert - --namespace shop\n  visiobook convert ai.values.yaml --image ghcr.io/visiobook/ai-analysis-service:1.0.0\n\nWhat is not as the values say is told on the error output: given (the operator does it anyway), changed, or no home."
+    after_help = "Examples:\n  visiobook convert user-service.values.yaml > user-service.yaml\n  helm get values user-service --output yaml | visiobook convert - --namespace shop\n  visiobook convert ai.values.yaml --image ghcr.io/visiobook/ai-analysis-service:1.0.0\n\nWhat is not as the values say is told on the error output: given (the operator does it anyway), changed, or no home."
 )]
 pub(super) struct Args {
     /// Values for the guidelines' chart, of either shape, or - for what is piped in.

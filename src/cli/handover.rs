@@ -16,7 +16,7 @@ use crate::plan;
 /// Arguments of `visiobook adopt`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  helm get values books | visiobook convert - > books.yaml\n  visiobook adopt -f books.yaml\n  visiobook adopt -f books.yaml --yes\n\nThe resource bears the name of the Service that takes the requests. Its new pods start beside the old ones, which are stopped once the new ones have taken the requests over. See docs/adoption.md for what to do with the Helm release or the Application afterwards."
+    after_help = "Examples:\n  helm get values books --output yaml | visiobook convert - > books.yaml\n  visiobook adopt -f books.yaml\n  visiobook adopt -f books.yaml --yes\n\nThe resource bears the name of the Service that takes the requests. Its new pods start beside the old ones, which are stopped once the new ones have taken the requests over. See docs/adoption.md for what to do with the Helm release or the Application afterwards."
 )]
 pub(super) struct Adopt {
     /// File with the VisiobookService, such as `visiobook convert` makes it.

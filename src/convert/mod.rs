@@ -82,7 +82,7 @@ impl Fate {
 pub enum Error {
     /// They are another chart's.
     #[error(
-        "these are no values of the guidelines' chart: none of its fields ({0}) is there. Write the resource by hand, or give the values under which the chart was installed (helm get values RELEASE)"
+        "these are no values of the guidelines' chart: none of its fields ({0}) is there. Write the resource by hand, or give the values under which the chart was installed (helm get values RELEASE --output yaml)"
     )]
     Foreign(String),
     /// They name no image.

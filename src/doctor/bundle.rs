@@ -50,7 +50,7 @@ pub async fn collect(client: &Client, own: &str, namespaces: &[String]) -> Vec<F
             .await;
         bundle.list::<Pod>(scoped(client, scope), &format!("{folder}/pods"), &ours).await;
         bundle.list::<Event>(scoped(client, scope), &format!("{folder}/events"), "").await;
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret) {
             let api: Api<DynamicObject> = match scope {
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource(kind)),
                 None => Api::all_with(client.clone(), &resource(kind)),

@@ -83,11 +83,7 @@ impl Adoption {
         };
         let mut found = Vec::new();
         for kind in TAKEN_OVER {
-            let is_child = |object: &DynamicObject| {
-                planned.iter().any(|child| {
-                    child["kind"] == kind.as_str() && child["metadata"]["name"] == object.name_any().as_str()
-                })
-            };
+            let is_child = |object: &DynamicObject| is_child(planned, kind, &object.name_any());
             let objects = list(kind).await?.into_iter().filter(|object| is_child(object) && free(object));
             found.extend(objects.map(|object| Found { kind, role: Role::TakenOver, object }));
         }
@@ -106,7 +102,8 @@ impl Adoption {
             let marked = object.annotations().get(names::ADOPT) == Some(&name);
             if marked || selects(&selector, &pods) {
                 replicas += object.data["spec"]["replicas"].as_i64().unwrap_or(1) as i32;
-                found.push(Found { kind: Kind::Deployment, role: Role::Replaced, object });
+                let role = of_name(planned, Kind::Deployment, &object, Role::Replaced);
+                found.push(Found { kind: Kind::Deployment, role, object });
             }
         }
         let pods = planned
@@ -116,7 +113,8 @@ impl Adoption {
             .unwrap_or_default();
         for object in list(Kind::PodDisruptionBudget).await?.into_iter().filter(free) {
             if selects(&labels(&object.data["spec"]["selector"]["matchLabels"]), &pods) {
-                found.push(Found { kind: Kind::PodDisruptionBudget, role: Role::Removed, object });
+                let role = of_name(planned, Kind::PodDisruptionBudget, &object, Role::Removed);
+                found.push(Found { kind: Kind::PodDisruptionBudget, role, object });
             }
         }
         Ok(Adoption { service, found, replicas })
@@ -232,6 +230,16 @@ impl Adoption {
     }
 }
 
+/// Whether a service has a child of this kind and name.
+fn is_child(planned: &[Value], kind: Kind, name: &str) -> bool {
+    planned.iter().any(|child| child["kind"] == kind.as_str() && child["metadata"]["name"] == name)
+}
+
+/// What becomes of an object: one that was ejected before bears the name of a child, and its pods serve.
+fn of_name(planned: &[Value], kind: Kind, object: &DynamicObject, otherwise: Role) -> Role {
+    if is_child(planned, kind, &object.name_any()) { Role::TakenOver } else { otherwise }
+}
+
 /// Stop the pods of a Deployment, a quarter at a time.
 async fn stop(client: &Client, namespace: &str, name: &str) -> Result<(), Error> {
     let api = of_kind(client, namespace, Kind::Deployment);
@@ -294,6 +302,21 @@ mod tests {
         assert!(!selects(&labels(&json!({ "app": "films" })), &pods));
         assert!(!selects(&labels(&json!({})), &pods));
         assert!(!selects(&labels(&Value::Null), &pods));
+    }
+
+    #[test]
+    fn what_was_ejected_is_taken_over_and_not_stopped() {
+        let planned = [json!({ "kind": "Deployment", "metadata": { "name": "books-blue" } })];
+        let named = |name: &str| DynamicObject {
+            types: None,
+            metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+            data: Value::Null,
+        };
+        let role = |name: &str| of_name(&planned, Kind::Deployment, &named(name), Role::Replaced);
+        assert_eq!(role("books-blue"), Role::TakenOver);
+        assert_eq!(role("books"), Role::Replaced);
+        let budget = of_name(&planned, Kind::PodDisruptionBudget, &named("books-blue"), Role::Removed);
+        assert_eq!(budget, Role::Removed);
     }
 
     #[test]

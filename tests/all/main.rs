@@ -17,6 +17,7 @@ mod golden;
 mod jobs;
 mod monitoring;
 mod notifications;
+mod pages;
 mod platform;
 mod promotion;
 mod properties;
