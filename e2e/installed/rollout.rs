@@ -9,25 +9,10 @@ use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, ReleaseState, RolloutStatus};
 
 use crate::support::exchange::address;
-use crate::support::{Clients, Site, eventually, soak};
+use crate::support::{Clients, Site, eventually, missing_podinfo, podinfo, soak};
 
 /// Clients at once, each with its own connections.
 const CLIENTS: usize = 8;
-
-fn podinfo(release: usize) -> Value {
-    json!({
-        "image": "docker.io/stefanprodan/podinfo:6.9.2",
-        "env": { "PODINFO_PORT": "8080", "PODINFO_DATA_PATH": "/tmp", "RELEASE": release.to_string() },
-        "probes": { "readiness": { "initialDelaySeconds": 0, "periodSeconds": 1 } },
-    })
-}
-
-/// One whose image is nowhere.
-fn bad(release: usize) -> Value {
-    let mut spec = podinfo(release);
-    spec["image"] = "docker.io/stefanprodan/podinfo:0.0.0-missing".into();
-    spec
-}
 
 async fn site(name: &str, rollout: Value) -> Site {
     let mut all = json!({ "strategy": "BlueGreen", "soakSeconds": 3, "warmSeconds": 5 });
@@ -54,7 +39,7 @@ async fn t12_good_and_bad_releases_in_turn_lose_no_request() {
     let mut colour = Colour::Blue;
     for number in 1..=if soak() { 100 } else { 4 } {
         let is_bad = number % 2 == 0;
-        site.apply("books", if is_bad { bad(number) } else { podinfo(number) }).await;
+        site.apply("books", if is_bad { missing_podinfo(number) } else { podinfo(number) }).await;
         let wanted = if is_bad { Outcome::DeadlineExceeded } else { Outcome::Promoted };
         let ended = release(&site, wanted.as_str(), |now| {
             now.number == number as i64 && now.outcome == Some(wanted) && now.state == ReleaseState::Stable

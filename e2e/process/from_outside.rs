@@ -11,19 +11,17 @@ use crate::support::beside::{Beside, Borrowed, free_port};
 use crate::support::definitions::Definitions;
 use crate::support::operator::{Stage, alone};
 use crate::support::proxy::Proxy;
-use crate::support::{Clients, Site, eventually, kubectl, soak, tools, try_kubectl};
+use crate::support::{Clients, Site, eventually, kubectl, podinfo, soak, tools, try_kubectl};
 
 /// Clients at once.
 const CLIENTS: usize = 8;
 
-pub(super) fn podinfo(release: usize) -> Value {
-    json!({
-        "image": "docker.io/stefanprodan/podinfo:6.9.2",
-        "replicas": 2,
-        "env": { "PODINFO_PORT": "8080", "PODINFO_DATA_PATH": "/tmp", "RELEASE": release.to_string() },
-        "probes": { "readiness": { "initialDelaySeconds": 0, "periodSeconds": 1 } },
-        "ingress": { "path": "/", "hosts": ["books.visiobook.com"], "tls": { "enabled": false } },
-    })
+/// A release that is reached from outside.
+pub(super) fn books(release: usize) -> Value {
+    let mut spec = podinfo(release);
+    spec["replicas"] = 2.into();
+    spec["ingress"] = json!({ "path": "/", "hosts": ["books.visiobook.com"], "tls": { "enabled": false } });
+    spec
 }
 
 /// Traefik in front of one namespace.
@@ -139,14 +137,14 @@ async fn t12_releases_behind_traefik_lose_no_request_by_ingress_or_by_route() {
         let proxy = Proxy::start().await;
         let operator = stage.operator(&proxy);
         operator.leads().await;
-        site.apply("books", podinfo(0)).await;
+        site.apply("books", books(0)).await;
         site.ready("books").await;
         eventually("the way in", || answers("books.visiobook.com", address, "/version")).await;
         answers("other.visiobook.com", address, "/version").await.expect_err("nobody's host");
 
         let clients = Clients::to("books.visiobook.com", address, "/version", CLIENTS);
         for release in 1..=if soak() { 20 } else { 2 } {
-            site.apply("books", podinfo(release)).await;
+            site.apply("books", books(release)).await;
             released(site, release).await;
         }
         let (answered, lost) = clients.stop().await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::from_outside::{Edge, Gateways, podinfo, released, traefik};
+use super::from_outside::{Edge, Gateways, books, released, traefik};
 use crate::support::exchange::address;
 use crate::support::operator::{Stage, alone};
 use crate::support::proxy::Proxy;
@@ -40,7 +40,7 @@ async fn t12_releases_under_the_load_of_k6_lose_nothing_over_any_way() {
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
     operator.leads().await;
-    site.apply("books", podinfo(0)).await;
+    site.apply("books", books(0)).await;
     site.ready("books").await;
     let cluster = address(site, "books", 80).await;
     eventually("the way in", || super::from_outside::answers(HOST, plain, "/version")).await;
@@ -60,7 +60,7 @@ async fn t12_releases_under_the_load_of_k6_lose_nothing_over_any_way() {
     let enough = tokio::time::Instant::now() + Duration::from_secs(seconds) / 2;
     while releases == 0 || tokio::time::Instant::now() < enough {
         releases += 1;
-        site.apply("books", podinfo(releases)).await;
+        site.apply("books", books(releases)).await;
         released(site, releases).await;
     }
     assert!(!load.is_finished(), "the load ended before {releases} releases did");

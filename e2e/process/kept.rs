@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use visiobook::api::{Outcome, ReleaseState};
 use super::rollout::{ended, order, selects, stage, state};
 use crate::support::operator::calm;
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, Site};
+use crate::support::{PATIENCE, Site, podinfo};
 
 /// Clients that ask all the time, and those that idle at the switch.
 const CLIENTS: usize = 8;
@@ -26,14 +26,6 @@ const CLIENTS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 /// A second, and what kube-proxy takes on a machine that does other things.
 const WITHIN: Duration = Duration::from_secs(3);
-
-fn podinfo(release: usize) -> Value {
-    json!({
-        "image": "docker.io/stefanprodan/podinfo:6.9.2",
-        "env": { "PODINFO_PORT": "8080", "PODINFO_DATA_PATH": "/tmp", "RELEASE": release.to_string() },
-        "probes": { "readiness": { "initialDelaySeconds": 0, "periodSeconds": 1 } },
-    })
-}
 
 /// A connection that is kept as long as the other side keeps it.
 struct Kept {

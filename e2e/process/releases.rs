@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -24,7 +24,7 @@ use super::jobs::PYTHON;
 use super::rollout::{rollout, selects, stage};
 use crate::support::exchange::address;
 use crate::support::operator::{Launch, Operator, Pace, calm};
-use crate::support::{Clients, Site, eventually, soak};
+use crate::support::{Clients, Site, eventually, missing_podinfo, podinfo, soak};
 
 /// Clients at once of short requests, which leave the machine time for the releases, and of long ones.
 const CLIENTS: usize = 4;
@@ -33,15 +33,11 @@ const TALKERS: usize = 4;
 
 /// A release of podinfo, and how it is to end.
 fn version(number: usize) -> (Value, Outcome) {
-    let mut spec = json!({
-        "image": "docker.io/stefanprodan/podinfo:6.9.2",
-        "env": { "PODINFO_PORT": "8080", "PODINFO_DATA_PATH": "/tmp", "RELEASE": number.to_string() },
-        "probes": { "readiness": { "initialDelaySeconds": 0, "periodSeconds": 1 } },
-    });
+    let mut spec = podinfo(number);
     let outcome = match number % 4 {
         1 | 3 => Outcome::Promoted,
         2 => {
-            spec["image"] = "docker.io/stefanprodan/podinfo:0.0.0-missing".into();
+            spec = missing_podinfo(number);
             Outcome::DeadlineExceeded
         }
         _ => {
@@ -112,13 +108,6 @@ fn record(site: &Site) -> Arc<std::sync::Mutex<BTreeMap<String, usize>>> {
     seen
 }
 
-async fn pods(site: &Site, colour: Colour) -> (Api<Pod>, Vec<Pod>) {
-    let pods: Api<Pod> = Api::namespaced(site.client.clone(), &site.namespace);
-    let labels = format!("{}=books,{}={}", names::NAME, names::VERSION, colour.as_str());
-    let found = pods.list(&ListParams::default().labels(&labels)).await.expect("pods").items;
-    (pods, found)
-}
-
 /// Harm that comes in the middle of a release, another sort with each.
 async fn harm(
     site: &Site,
@@ -138,16 +127,14 @@ async fn harm(
         // Before it has traffic, or after: a pod that has none is killed, one that has some is asked to go.
         1 => {
             let idle = live.other();
-            let (api, found) = pods(site, idle).await;
+            let found = site.pods_of("books", idle).await;
             if selects(site, "books").await == Some(live) && !found.iter().any(is_ready) {
-                for pod in found {
-                    let _ = api.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
-                }
+                site.kill("books", idle).await;
             }
         }
         _ => {
-            let (api, found) = pods(site, live).await;
-            if let Some(pod) = found.first() {
+            if let Some(pod) = site.pods_of("books", live).await.first() {
+                let api: Api<Pod> = Api::namespaced(site.client.clone(), &site.namespace);
                 api.delete(&pod.name_any(), &DeleteParams::default()).await.expect("deleted");
             }
         }

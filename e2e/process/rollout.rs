@@ -283,7 +283,7 @@ async fn t01_a_version_that_dies_after_the_switch_gives_its_traffic_back_by_itse
     site.apply("users", second()).await;
     state(site, "users", ReleaseState::Soaking).await;
     selected(site, "users", Colour::Green).await;
-    kill(site, Colour::Green).await;
+    site.kill("users", Colour::Green).await;
     let back = ended(site, "users", Outcome::RolledBack).await;
     assert_eq!((back.colour, back.state), (Colour::Blue, ReleaseState::Stable));
     assert_eq!(selects(site, "users").await, Some(Colour::Blue));
@@ -311,7 +311,7 @@ async fn t07_pods_that_die_while_a_release_waits_hold_it_back_until_others_are_r
     // The API server answers no question about endpoints while one is approved: nothing moves unseen.
     let mark = proxy.mark();
     proxy.rule(|call| if call.kind == "endpointslices" { Verdict::CutBefore } else { Verdict::Forward });
-    kill(site, Colour::Green).await;
+    site.kill("users", Colour::Green).await;
     approve(site, "users", &attempt).await;
     eventually("the operator to ask", || async {
         let asked = proxy.since(mark).iter().filter(|call| call.kind == "endpointslices").count();
@@ -323,14 +323,6 @@ async fn t07_pods_that_die_while_a_release_waits_hold_it_back_until_others_are_r
     let soaking = state(site, "users", ReleaseState::Soaking).await;
     assert_eq!((soaking.colour, soaking.pods), (Colour::Green, Some(2)));
     drop(operator);
-}
-
-/// All pods of a colour go at once.
-async fn kill(site: &Site, colour: Colour) {
-    let pods: Api<Pod> = Api::namespaced(site.client.clone(), &site.namespace);
-    let labels = format!("{}=users,{}={}", names::NAME, names::VERSION, colour.as_str());
-    let params = ListParams::default().labels(&labels);
-    pods.delete_collection(&DeleteParams::default().grace_period(0), &params).await.expect("deleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

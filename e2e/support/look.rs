@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
-use visiobook::api::names;
+use visiobook::api::names::{self, Colour};
 
 use super::{Site, eventually};
 
@@ -33,7 +33,22 @@ impl Site {
         pods
     }
 
-    /// The uids of those pods: equal before and after means that none was replaced.
+    /// Those of one colour.
+    pub async fn pods_of(&self, service: &str, colour: Colour) -> Vec<Pod> {
+        let mut pods = self.pods(service).await;
+        pods.retain(|pod| pod.labels().get(names::VERSION).map(String::as_str) == Some(colour.as_str()));
+        pods
+    }
+
+    /// All pods of a colour go at once.
+    pub async fn kill(&self, service: &str, colour: Colour) {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let labels = format!("{}={service},{}={}", names::NAME, names::VERSION, colour.as_str());
+        let params = ListParams::default().labels(&labels);
+        pods.delete_collection(&DeleteParams::default().grace_period(0), &params).await.expect("deleted");
+    }
+
+    /// The uids of the pods of a service: equal before and after means that none was replaced.
     pub async fn pod_uids(&self, service: &str) -> Vec<String> {
         self.pods(service).await.iter().filter_map(ResourceExt::uid).collect()
     }

@@ -229,6 +229,22 @@ pub fn quick(more: Value) -> Value {
     spec
 }
 
+/// A release of podinfo that is ready as soon as it runs.
+pub fn podinfo(release: usize) -> Value {
+    json!({
+        "image": "docker.io/stefanprodan/podinfo:6.9.2",
+        "env": { "PODINFO_PORT": "8080", "PODINFO_DATA_PATH": "/tmp", "RELEASE": release.to_string() },
+        "probes": { "readiness": { "initialDelaySeconds": 0, "periodSeconds": 1 } },
+    })
+}
+
+/// One whose image is nowhere.
+pub fn missing_podinfo(release: usize) -> Value {
+    let mut spec = podinfo(release);
+    spec["image"] = "docker.io/stefanprodan/podinfo:0.0.0-missing".into();
+    spec
+}
+
 /// Conditions of a service.
 pub fn conditions(
     service: &VisiobookService,

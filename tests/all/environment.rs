@@ -16,6 +16,44 @@ fn planned(value: Value) -> Vec<Value> {
     plan::govern("staging", &spec(value), "shop").objects.into_iter().map(|planned| planned.object).collect()
 }
 
+/// What is told of an environment called production, from what is seen of it beside these.
+fn told(
+    said: &VisiobookEnvironmentSpec,
+    places: &[Place],
+    wave: Option<&Progress>,
+) -> VisiobookEnvironmentStatus {
+    report(said, places, wave, &[], &VisiobookEnvironmentStatus::default(), Timestamp::UNIX_EPOCH)
+}
+
+fn report(
+    spec: &VisiobookEnvironmentSpec,
+    places: &[Place],
+    wave: Option<&Progress>,
+    violations: &[Violation],
+    previous: &VisiobookEnvironmentStatus,
+    now: Timestamp,
+) -> VisiobookEnvironmentStatus {
+    let listed = Listed { known: vec!["production".into()], everywhere: true };
+    let seen = Overview {
+        name: "production",
+        wave,
+        spec,
+        generation: 7,
+        listed: &listed,
+        places,
+        services: 20,
+        violations,
+        previous,
+    };
+    report_environment(&seen, now)
+}
+
+/// Status, reason and message of a condition.
+fn says<'a>(status: &'a VisiobookEnvironmentStatus, type_: &str) -> (&'a str, &'a str, &'a str) {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == type_).expect(type_);
+    (&condition.status, &condition.reason, &condition.message)
+}
+
 #[test]
 fn an_environment_that_says_nothing_gives_nothing() {
     assert_eq!(
@@ -70,34 +108,18 @@ fn an_environment_tells_what_failed_who_breaks_its_rules_and_who_is_too_lenient(
             message: "spec.image: no [image-tag]".into(),
         })
         .collect();
-    let listed = Listed { known: vec!["production".into()], everywhere: true };
     let overview = |previous: &VisiobookEnvironmentStatus, now: Timestamp| {
-        let seen = Overview {
-            name: "production",
-            wave: None,
-            spec: &said,
-            generation: 7,
-            listed: &listed,
-            places: &places,
-            services: 20,
-            violations: &violations,
-            previous,
-        };
-        report_environment(&seen, now)
+        report(&said, &places, None, &violations, previous, now)
     };
     let status = overview(&VisiobookEnvironmentStatus::default(), Timestamp::UNIX_EPOCH);
     assert_eq!((status.namespaces, status.services, status.violations), (2, 20, 12));
-    let told = |type_: &str| {
-        let condition = status.conditions.iter().find(|condition| condition.type_ == type_).expect(type_);
-        (condition.status.as_str(), condition.reason.as_str(), condition.message.as_str())
-    };
-    assert_eq!(told("Ready"), ("False", "NameTaken", "b: LimitRange x exists"));
-    let (conforming, _, message) = told("Conforming");
+    assert_eq!(says(&status, "Ready"), ("False", "NameTaken", "b: LimitRange x exists"));
+    let (conforming, _, message) = says(&status, "Conforming");
     assert!(
         conforming == "False" && message.contains("a/09: ") && message.ends_with("and 2 more"),
         "{message}"
     );
-    let (enforced, _, message) = told("PodSecurity");
+    let (enforced, _, message) = says(&status, "PodSecurity");
     assert!(enforced == "False" && message.ends_with(": a"), "{message}");
 
     // The same again keeps its times, so nothing is published.
@@ -109,51 +131,21 @@ fn an_environment_tells_what_failed_who_breaks_its_rules_and_who_is_too_lenient(
 fn a_time_zone_that_nobody_knows_is_told_by_its_name() {
     let freeze = |zone: &str| json!({ "reason": "weekend", "weekly": { "from": "Fri 16:00", "to": "Mon 08:00", "timeZone": zone } });
     let said = |freezes: Value| spec(json!({ "type": "production", "rollout": { "freezes": freezes } }));
-    let ready = |said: &VisiobookEnvironmentSpec| {
-        let listed = Listed { known: vec!["production".into()], everywhere: true };
-        let seen = Overview {
-            name: "production",
-            wave: None,
-            spec: said,
-            generation: 1,
-            listed: &listed,
-            places: &[],
-            services: 0,
-            violations: &[],
-            previous: &VisiobookEnvironmentStatus::default(),
-        };
-        let status = report_environment(&seen, Timestamp::UNIX_EPOCH);
-        status.conditions.into_iter().find(|condition| condition.type_ == "Ready").expect("Ready")
-    };
-    let wrong = ready(&said(json!([freeze("Europe/Paris"), freeze("Mars/Base")])));
-    assert_eq!((&*wrong.status, &*wrong.reason), ("False", "TimeZoneUnknown"));
-    assert!(wrong.message.contains("Mars/Base is no time zone"), "{}", wrong.message);
-    assert_eq!(ready(&said(json!([freeze("Europe/Paris")]))).status, "True");
+    let wrong = told(&said(json!([freeze("Europe/Paris"), freeze("Mars/Base")])), &[], None);
+    let (ready, reason, message) = says(&wrong, "Ready");
+    assert_eq!((ready, reason), ("False", "TimeZoneUnknown"));
+    assert!(message.contains("Mars/Base is no time zone"), "{message}");
+    let right = told(&said(json!([freeze("Europe/Paris")])), &[], None);
+    assert_eq!(says(&right, "Ready").0, "True");
 }
 
 #[test]
 fn an_environment_tells_how_far_its_wave_is_and_who_has_halted_it() {
     let said = spec(json!({ "type": "production" }));
-    let listed = Listed { known: vec!["production".into()], everywhere: true };
-    let report = |wave: Option<&Progress>| {
-        let seen = Overview {
-            name: "production",
-            wave,
-            spec: &said,
-            generation: 1,
-            listed: &listed,
-            places: &[],
-            services: 0,
-            violations: &[],
-            previous: &VisiobookEnvironmentStatus::default(),
-        };
-        let status = report_environment(&seen, Timestamp::UNIX_EPOCH);
-        let released =
-            status.conditions.iter().find(|condition| condition.type_ == "Released").expect("Released");
-        (released.status.clone(), released.reason.clone(), released.message.clone(), status.wave)
-    };
-    let nothing = report(Some(&Progress::default()));
-    assert_eq!((nothing.0.as_str(), nothing.1.as_str(), nothing.3), ("True", "Complete", None));
+    let report = |wave: &Progress| told(&said, &[], Some(wave));
+    let nothing = report(&Progress::default());
+    assert_eq!((says(&nothing, "Released").1, nothing.wave.is_none()), ("Complete", true));
+    assert_eq!(says(&nothing, "Released").0, "True");
 
     let terms = Terms { environment: "production".into(), generation: 3, ..Terms::default() };
     let mut wave = Wave::default();
@@ -167,19 +159,17 @@ fn an_environment_tells_how_far_its_wave_is_and_who_has_halted_it() {
     ] {
         wave.note(uid, &("shop".into(), uid.into()), standing);
     }
-    let (status, reason, message, told) = report(Some(&wave.progress(&terms)));
-    assert_eq!((status.as_str(), reason.as_str()), ("False", "Releasing"));
-    assert_eq!(
-        message,
-        "1 of 4 services are done, 1 are being released, 1 wait, 1 are ready and wait for an approval or the end of a freeze"
-    );
-    let told = told.expect("a wave");
+    let status = report(&wave.progress(&terms));
+    let message = "1 of 4 services are done, 1 are being released, 1 wait, 1 are ready and wait for an approval or the end of a freeze";
+    assert_eq!(says(&status, "Released"), ("False", "Releasing", message));
+    let told = status.wave.expect("a wave");
     assert_eq!((told.done, told.running, told.waiting, told.held, told.max_concurrent), (1, 1, 1, 1, 1));
 
     wave.note("d", &("shop".into(), "d".into()), Standing::Failed { revision: "0123456789".into() });
-    let (_, reason, message, told) = report(Some(&wave.progress(&terms)));
+    let status = report(&wave.progress(&terms));
+    let (_, reason, message) = says(&status, "Released");
     assert!(reason == "Halted" && message.contains("shop/d@0123456789"), "{message}");
-    let failures = told.expect("a wave").failures;
-    let goes_on = Terms { continued: Terms::continued(&failures.join(" ")), ..terms };
-    assert_eq!(report(Some(&wave.progress(&goes_on))).1, "Releasing");
+    let failures = status.wave.as_ref().expect("a wave").failures.join(" ");
+    let goes_on = Terms { continued: Terms::continued(&failures), ..terms };
+    assert_eq!(says(&report(&wave.progress(&goes_on)), "Released").1, "Releasing");
 }

@@ -100,16 +100,36 @@ pub fn endpoints(facts: &Facts, active: Colour) -> Vec<EndpointFact> {
     facts.deployments.iter().flat_map(of).collect()
 }
 
+/// What a pass sees of a first version that runs.
+fn running(first: &Case) -> Facts {
+    let facts = Facts { now: NOW, ..first.facts() };
+    let (decision, plan) = pass(first, &facts);
+    after(first, &decision, &plan, facts)
+}
+
 /// A first version that runs, and what is decided and planned once a second one is asked for.
 pub fn started(first: Value, second: Value) -> (Case, Decision, Plan, Facts) {
-    let before = blue_green(first);
-    let facts = Facts { now: NOW, ..before.facts() };
-    let (decision, plan) = pass(&before, &facts);
-    let facts = after(&before, &decision, &plan, facts);
-    let next = blue_green(second);
-    let facts = Facts { secrets: next.facts().secrets, ..facts };
+    begun(&blue_green(first), blue_green(second))
+}
+
+fn begun(first: &Case, next: Case) -> (Case, Decision, Plan, Facts) {
+    let facts = Facts { secrets: next.facts().secrets, ..running(first) };
     let (decision, plan) = pass(&next, &facts);
     (next, decision, plan, facts)
+}
+
+/// A release of a second version, and what a pass sees once both run.
+fn deploying() -> (Case, Decision, Facts) {
+    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
+    let facts = after(&case, &decision, &plan, facts);
+    (case, decision, facts)
+}
+
+/// A release of a second version all of whose pods are ready, as a pass sees it that has looked.
+fn ready() -> (Case, Facts) {
+    let (case, _, facts) = deploying();
+    let endpoints = Some(endpoints(&facts, Colour::Blue));
+    (case, Facts { endpoints, ..facts })
 }
 
 fn object<'a>(plan: &'a Plan, kind: Kind, name: &str) -> Option<&'a Value> {
@@ -151,11 +171,9 @@ fn a_new_revision_starts_in_the_other_colour_at_full_size_and_nothing_else_moves
 
 #[test]
 fn traffic_moves_in_the_write_of_the_record_and_the_old_colour_stays() {
-    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
-    let mut facts = after(&case, &decision, &plan, facts);
-    let (unseen, _) = pass(&case, &facts);
+    let (case, facts) = ready();
+    let (unseen, _) = pass(&case, &Facts { endpoints: None, ..facts.clone() });
     assert!(unseen.look && unseen.colour == Colour::Blue, "nothing moves without a look: {unseen:?}");
-    facts.endpoints = Some(endpoints(&facts, Colour::Blue));
     let (moved, plan) = pass(&case, &facts);
     let release = moved.release.as_ref().expect("a release");
     assert_eq!((moved.colour, release.state), (Colour::Green, ReleaseState::Soaking));
@@ -192,8 +210,7 @@ fn traffic_moves_in_the_write_of_the_record_and_the_old_colour_stays() {
 
 #[test]
 fn what_the_service_still_selects_is_never_taken_away() {
-    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
-    let facts = after(&case, &decision, &plan, facts);
+    let (case, decision, facts) = deploying();
     // The release is over, and the write that moved the selector back has not been seen.
     let mut record = decision.release.clone().expect("a release");
     record.state = ReleaseState::Stable;
@@ -260,8 +277,7 @@ fn how_it_is_released_is_no_part_of_a_revision() {
 
 #[test]
 fn a_refused_change_leaves_a_release_to_itself_and_it_can_still_be_aborted() {
-    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
-    let facts = after(&case, &decision, &plan, facts);
+    let (_, decision, facts) = deploying();
     let attempt = decision.release.and_then(|release| release.attempt);
     let refused = blue_green(json!({ "image": "ghcr.io/visiobook/users:latest" }));
     let (goes_on, planned) = pass(&refused, &facts);
@@ -350,9 +366,7 @@ fn in_a_freeze_a_first_version_starts_and_a_next_one_waits_until_its_end_or_for_
 
 #[test]
 fn a_release_that_a_freeze_overtakes_waits_ready_and_without_a_deadline() {
-    let (case, decision, plan, facts) = started(json!({}), json!({ "env": { "A": "1" } }));
-    let mut facts = after(&case, &decision, &plan, facts);
-    facts.endpoints = Some(endpoints(&facts, Colour::Blue));
+    let (_, mut facts) = ready();
     let icy = frozen(json!({ "env": { "A": "1" } }), json!({ "strategy": "BlueGreen" }));
     facts.environment = icy.environment.clone();
     let (waits, plan) = pass(&icy, &facts);
@@ -382,11 +396,8 @@ fn a_release_that_a_freeze_overtakes_waits_ready_and_without_a_deadline() {
 #[test]
 fn a_service_that_waits_for_a_freeze_is_reconciling_and_not_progressing() {
     let first = frozen(json!({}), json!({ "strategy": "BlueGreen" }));
-    let facts = Facts { now: NOW, ..first.facts() };
-    let (decision, plan) = pass(&first, &facts);
-    let facts = after(&first, &decision, &plan, facts);
     let next = frozen(json!({ "env": { "A": "1" } }), json!({ "strategy": "BlueGreen" }));
-    let (decision, plan) = pass(&next, &facts);
+    let (_, decision, plan, facts) = begun(&first, next);
     let told = visiobook::status::report(
         &visiobook::status::Pass {
             name: "users",
