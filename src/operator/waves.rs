@@ -81,12 +81,7 @@ impl Context {
         let EnvironmentFact::Governed { name, .. } = environment else {
             return self.forget_standing(&service.uid().unwrap_or_default());
         };
-        // What cannot be written for good will not arrive.
-        let standing = match (standing, failure.filter(|failure| !failure.transient)) {
-            (Standing::Running, Some(failure)) => Standing::Failed { revision: failure.reason.into() },
-            _ => standing.clone(),
-        };
-        self.note_in(name, service, standing);
+        self.note_in(name, service, written(standing, failure));
     }
 
     /// A paused service is not touched, but its pods may still be on their way.
@@ -95,8 +90,7 @@ impl Context {
         let before = self.waves.lock().get(&name).and_then(|turns| turns.wave.of(&owner.uid).cloned());
         let moves = apply::deployments(&self.cache, owner).values().any(|pods| !pods.is_settled());
         let before = before.unwrap_or_else(|| published(service));
-        let standing = if before == Standing::Running && moves { before } else { Standing::Apart };
-        self.note_in(&name, service, standing);
+        self.note_in(&name, service, paused(before, moves));
     }
 
     /// A pass over a service could not tell how it stands: then what it was last known for counts, and it waits for
@@ -207,6 +201,19 @@ fn place(service: &VisiobookService) -> ServiceName {
     (service.namespace().unwrap_or_default(), service.name_any())
 }
 
+/// How a service stands once its pass was written. What cannot be written for good will not arrive.
+fn written(standing: &Standing, failure: Option<&Failure>) -> Standing {
+    match (standing, failure.filter(|failure| !failure.transient)) {
+        (Standing::Running, Some(failure)) => Standing::Failed { revision: failure.reason.into() },
+        _ => standing.clone(),
+    }
+}
+
+/// How a service stands that is paused. Only pods that are on their way keep its place.
+fn paused(before: Standing, moves: bool) -> Standing {
+    if before == Standing::Running && moves { before } else { Standing::Apart }
+}
+
 /// How a service stands by what was published of it, where no pass could tell.
 fn published(service: &VisiobookService) -> Standing {
     let moving = ["RollingOut", "Deploying", "Verifying", "Switching", "Soaking"];
@@ -215,4 +222,85 @@ fn published(service: &VisiobookService) -> Standing {
         .filter(|condition| condition.type_ == "Progressing")
         .any(|condition| moving.contains(&condition.reason.as_str()));
     if moves { Standing::Running } else { Standing::Apart }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_waiting_service_looks_again_at_a_time_of_its_own() {
+        let ticks: BTreeSet<Duration> = (0..100).map(|index| tick(&format!("uid-{index}"))).collect();
+        let (first, last) = (ticks.first().expect("one"), ticks.last().expect("one"));
+        assert!(first.as_secs() >= TICK && last.as_secs() < 2 * TICK, "{first:?} to {last:?}");
+        assert!(ticks.len() > 50, "they look at {} times", ticks.len());
+        assert_eq!(tick("uid-1"), tick("uid-1"));
+    }
+
+    #[test]
+    fn what_cannot_be_written_has_failed_once_it_is_let_in_and_not_before() {
+        let failure = |transient| Failure { reason: "NameTaken", message: String::new(), transient };
+        let failed = Standing::Failed { revision: "NameTaken".into() };
+        assert_eq!(written(&Standing::Running, Some(&failure(false))), failed);
+        assert_eq!(written(&Standing::Running, Some(&failure(true))), Standing::Running);
+        assert_eq!(written(&Standing::Running, None), Standing::Running);
+        let waiting = Standing::Waiting { unwell: false, has_place: false };
+        assert_eq!(written(&waiting, Some(&failure(false))), waiting);
+    }
+
+    #[test]
+    fn a_paused_service_keeps_its_place_while_its_pods_are_on_their_way() {
+        assert_eq!(paused(Standing::Running, true), Standing::Running);
+        assert_eq!(paused(Standing::Running, false), Standing::Apart);
+        assert_eq!(paused(Standing::Held, true), Standing::Apart);
+    }
+
+    #[test]
+    fn a_service_that_no_pass_has_told_of_stands_as_it_was_published() {
+        let progressing = |reason: &str| {
+            let condition = json!({
+                "type": "Progressing", "status": "True", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            let service = json!({
+                "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
+                "metadata": { "name": "users" }, "spec": {}, "status": { "conditions": [condition] },
+            });
+            published(&serde_json::from_value(service).expect("a service"))
+        };
+        for reason in ["RollingOut", "Deploying", "Verifying", "Switching", "Soaking"] {
+            assert_eq!(progressing(reason), Standing::Running, "{reason}");
+        }
+        for reason in ["Complete", "WaitsForWave", "AwaitingApproval", "Frozen"] {
+            assert_eq!(progressing(reason), Standing::Apart, "{reason}");
+        }
+        assert_eq!(published(&VisiobookService::new("users", Default::default())), Standing::Apart);
+    }
+
+    #[test]
+    fn an_environment_that_says_nothing_of_waves_has_the_terms_of_all() {
+        let terms = |metadata: serde_json::Value, rollout: serde_json::Value| {
+            let environment = json!({
+                "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookEnvironment",
+                "metadata": metadata, "spec": { "type": "production", "rollout": rollout },
+            });
+            terms_of(&serde_json::from_value(environment).expect("an environment"))
+        };
+        let silent = terms(json!({ "name": "production", "generation": 3 }), json!({}));
+        let expected = Terms { environment: "production".into(), generation: 3, ..Terms::default() };
+        assert_eq!(silent, expected);
+        let annotations = json!({ names::CONTINUE_WAVE: "shop/a@1, shop/b@2" });
+        let said = terms(
+            json!({ "name": "production", "annotations": annotations }),
+            json!({ "waves": { "maxConcurrent": "20%", "haltAfterFailures": 2 } }),
+        );
+        assert_eq!(
+            (said.max_concurrent, said.halt_after),
+            (Some(IntOrString::String("20%".into())), Some(2))
+        );
+        assert_eq!(said.continued, ["shop/a@1", "shop/b@2"].map(String::from).into());
+    }
 }

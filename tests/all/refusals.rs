@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use visiobook::facts::EnvironmentFact;
+use visiobook::manifest;
 
 use crate::cases::Case;
 
@@ -710,4 +711,32 @@ fn an_environment_may_put_any_image_beside_its_services() {
         spec: serde_json::from_value(environment).expect("environment"),
     };
     assert_eq!(case.verdict().err(), None);
+}
+
+#[test]
+fn a_number_of_services_at_once_that_is_none_is_refused_by_the_crd() {
+    let refused = |most: Value| {
+        let environment = json!({
+            "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookEnvironment",
+            "metadata": { "name": "production" },
+            "spec": { "type": "production", "rollout": { "waves": { "maxConcurrent": most } } },
+        });
+        let documents = manifest::read(&environment.to_string()).expect("a document");
+        let files = [manifest::File { name: "production.yaml".into(), documents }];
+        let gathered = manifest::gather(&files, None, "default");
+        manifest::examine_environment(&gathered.environments[0]).1
+    };
+    for most in [json!(1), json!(9999), json!("1%"), json!("100%"), json!("25%")] {
+        assert_eq!(refused(most.clone()), [], "{most}");
+    }
+    for most in [json!(0), json!(-1), json!(10_000), json!("0%"), json!("101%"), json!("half"), json!("")] {
+        let findings = refused(most.clone());
+        let told = findings.iter().any(|finding| {
+            finding.rule == "crd-rule"
+                && finding.field == "spec.rollout.waves"
+                && finding.message.contains("a number from 1 to 9999, or 1% to 100%")
+        });
+        assert!(told, "{most}: {findings:?}");
+    }
+    assert_eq!(refused(json!(0.5))[0].rule, "schema-type");
 }
