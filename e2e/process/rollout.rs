@@ -93,13 +93,18 @@ async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
     operator.leads().await;
-    site.apply("users", quick(json!({}))).await;
+    let reached = |mut spec: Value| {
+        spec["ingress"] = json!({ "hosts": ["users.example"], "preview": true });
+        spec
+    };
+    site.apply("users", reached(quick(json!({})))).await;
     let first = site.ready("users").await;
     let first = rollout(&first).expect("a record").clone();
     assert_eq!((first.state, first.colour, first.number), (ReleaseState::Stable, Colour::Blue, 0));
     let blue = site.pod_uids("users").await;
+    assert!(site.child(Kind::Ingress, "users-preview").await.is_none(), "there is nothing to preview");
 
-    site.apply("users", second()).await;
+    site.apply("users", reached(second())).await;
     let promoted = state(site, "users", ReleaseState::Retiring).await;
     assert_eq!((promoted.colour, promoted.outcome), (Colour::Green, Some(Outcome::Promoted)));
     assert_eq!(promoted.previous_revision.as_ref(), Some(&first.revision));
@@ -111,10 +116,21 @@ async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
     assert!(both.len() == 4 && blue.iter().all(|uid| both.contains(uid)), "the old colour keeps its pods");
     let preview = site.existing(Kind::Service, "users-preview").await;
     assert_eq!(preview["spec"]["selector"]["version"], "blue", "it leads to what does not serve");
+    let way = site.existing(Kind::Ingress, "users-preview").await;
+    let rule = &way["spec"]["rules"][0];
+    assert_eq!(rule["host"], "preview-users.example");
+    assert_eq!(rule["http"]["paths"][0]["backend"]["service"]["name"], "users-preview");
+    let deleted = site.children(Kind::Ingress).delete("users-preview", &DeleteParams::default()).await;
+    deleted.expect("the way to the preview is deleted");
+    eventually("the way to the preview", || async {
+        let now = site.child(Kind::Ingress, "users-preview").await;
+        now.filter(|now| now["metadata"]["uid"] != way["metadata"]["uid"]).map(drop).ok_or(())
+    })
+    .await;
 
     // What shapes no pod starts no release.
     let attempt = promoted.attempt.clone().expect("an attempt");
-    let mut annotated = second();
+    let mut annotated = reached(second());
     annotated["service"] = json!({ "annotations": { "team": "users" } });
     site.apply("users", annotated).await;
     eventually("the annotation", || async {
@@ -134,6 +150,10 @@ async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
     let service = site.condition("users", "Stalled", "True", "RolledBack").await;
     assert!(is(&service, "Ready", "True"));
     assert_eq!(undone.history.len(), 1, "{:?}", undone.history);
+    for kind in [Kind::Service, Kind::Ingress] {
+        eventually("no preview", || async { site.child(kind, "users-preview").await.map_or(Ok(()), Err) })
+            .await;
+    }
 
     // The same resource starts nothing, until somebody asks for it.
     order(site, "users", names::RETRY, Some(&attempt)).await;

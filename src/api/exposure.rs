@@ -69,6 +69,10 @@ pub struct Ingress {
     #[schemars(range(min = 0, max = 1_000_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
+    /// Whether the colour that does not serve is reached too, under the same hosts with `preview-` before them, as long
+    /// as a release has two colours. Default: what the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<bool>,
     /// Further annotations of the Ingress.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -96,6 +100,9 @@ pub struct EnvironmentIngress {
     /// Whether services that say nothing are reached from outside. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enabled: bool,
+    /// Whether the colour that does not serve is reached too, of services that do not say. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
     /// Domain of all hosts, such as `visiobook.com`. Services may have hosts of it only. Default: any host.
     #[schemars(length(min = 1, max = 200))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("ingress.domain is a name such as visiobook.com"))]

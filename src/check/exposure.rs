@@ -19,8 +19,18 @@ const SEGMENTS: [(&str, &str); 5] = [
 const CLASS: &str = "nginx";
 /// The namespace that ingress-nginx is installed into.
 const NGINX_NAMESPACE: &str = "ingress-nginx";
-/// The Secret of the certificate of the common host (A10).
-const TLS_SECRET: &str = "visiobook-tls";
+/// What the Secrets of the certificates of the common hosts are called after (A10).
+const COMMON: &str = "visiobook";
+/// Annotations by which cert-manager makes the Secret of an Ingress.
+const ISSUED_BY: [&str; 3] =
+    ["cert-manager.io/cluster-issuer", "cert-manager.io/issuer", "kubernetes.io/tls-acme"];
+/// Annotations that name hosts, each of which leads to one place.
+const OF_HOSTS: [&str; 4] = [
+    "cert-manager.io/alt-names",
+    "cert-manager.io/common-name",
+    "external-dns.alpha.kubernetes.io/hostname",
+    "nginx.ingress.kubernetes.io/server-alias",
+];
 
 /// A way in, with defaults filled in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +54,30 @@ pub struct Exposure {
     pub annotations: BTreeMap<String, String>,
     /// Namespaces of the pods that call.
     pub callers: Vec<String>,
+    /// What differs on the way to the colour that does not serve; `None` where there is no such way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewHosts>,
+}
+
+/// Hosts that lead to the colour that does not serve.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewHosts {
+    /// Hosts, one for each of the service's own.
+    pub hosts: Vec<String>,
+    /// Secret of their certificate; `None` without encryption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_secret: Option<String>,
+}
+
+impl Exposure {
+    /// The way to the colour that does not serve, where there is one.
+    pub fn to_preview(&self) -> Option<Exposure> {
+        let PreviewHosts { hosts, tls_secret } = self.preview.clone()?;
+        let mut annotations = self.annotations.clone();
+        annotations.retain(|key, _| !OF_HOSTS.contains(&key.as_str()));
+        Some(Exposure { hosts, tls_secret, annotations, preview: None, ..self.clone() })
+    }
 }
 
 /// What an ingress controller calls its own annotations.
@@ -94,6 +128,20 @@ pub(super) fn hosts(name: &str, spec: &VisiobookServiceSpec, environment: &Envir
     }
 }
 
+/// Hosts of the colour that does not serve, one for each of the service's own; none where it is not to be reached from outside.
+pub(super) fn preview_hosts(
+    name: &str,
+    spec: &VisiobookServiceSpec,
+    environment: &EnvironmentRules,
+) -> Vec<String> {
+    let of_environment = environment.said.ingress.as_ref().is_some_and(|ingress| ingress.preview);
+    let said = spec.ingress.as_ref().and_then(|ingress| ingress.preview);
+    if !wanted(spec, environment) || !said.unwrap_or(of_environment) {
+        return Vec::new();
+    }
+    hosts(name, spec, environment).iter().map(|host| format!("preview-{host}")).collect()
+}
+
 /// The way in, where there is one.
 pub(super) fn exposure(
     name: &str,
@@ -107,29 +155,31 @@ pub(super) fn exposure(
     let of_environment = environment.said.ingress.clone().unwrap_or_default();
     let hosts = hosts(name, spec, environment);
     let tls = said.tls.clone().unwrap_or_default();
-    let common = spec.profile != Some(Profile::Frontend) && said.hosts.is_empty();
-    let tls_secret = tls.enabled.unwrap_or(true).then(|| {
-        let own = if common { TLS_SECRET.to_string() } else { format!("{name}-tls") };
-        tls.secret_name.clone().or(of_environment.tls_secret_name.clone()).unwrap_or(own)
-    });
+    let is_encrypted = tls.enabled.unwrap_or(true);
+    let named = tls.secret_name.or(of_environment.tls_secret_name);
+    let is_common = spec.profile != Some(Profile::Frontend) && said.hosts.is_empty();
+    let after = if is_common { COMMON } else { name };
+    let tls_secret = is_encrypted.then(|| named.clone().unwrap_or_else(|| format!("{after}-tls")));
     let class = class(environment).map(str::to_string);
     let mut annotations = BTreeMap::new();
     if let Some(class) = &class {
-        annotations = of_controller(
-            Controller::of(class),
-            said.requests_per_minute,
-            tls_secret.is_some(),
-            environment.type_,
-        );
+        annotations =
+            of_controller(Controller::of(class), said.requests_per_minute, is_encrypted, environment.type_);
     }
     // A Secret that the environment or the resource names is there already.
-    let issued =
-        tls_secret.is_some() && tls.secret_name.is_none() && of_environment.tls_secret_name.is_none();
-    if let Some(issuer) = of_environment.cluster_issuer.filter(|_| issued) {
-        annotations.insert("cert-manager.io/cluster-issuer".into(), issuer);
+    if let Some(issuer) = of_environment.cluster_issuer.filter(|_| is_encrypted && named.is_none()) {
+        annotations.insert(ISSUED_BY[0].into(), issuer);
     }
     annotations.extend(of_environment.annotations);
     annotations.extend(said.annotations);
+    let preview_hosts = preview_hosts(name, spec, environment);
+    let preview = (!preview_hosts.is_empty()).then(|| {
+        // cert-manager makes a Secret for one Ingress, and another would contend for it.
+        let is_issued = ISSUED_BY.iter().any(|key| annotations.contains_key(*key));
+        let shared = named.filter(|_| !is_issued);
+        let secret = || shared.unwrap_or_else(|| format!("{after}-preview-tls"));
+        PreviewHosts { hosts: preview_hosts, tls_secret: is_encrypted.then(secret) }
+    });
     Some(Exposure {
         hosts,
         path: said.path.unwrap_or_else(|| {
@@ -146,6 +196,7 @@ pub(super) fn exposure(
         class,
         gateway: of_environment.gateway,
         annotations,
+        preview,
     })
 }
 

@@ -173,6 +173,10 @@ fn shape(name: &str, spec: &VisiobookServiceSpec, environment: &EnvironmentRules
             .filter(|_| proxies)
             .map(|said| said.trusted_proxies.clone())
             .unwrap_or_default(),
+        preview_hosts: match sidecar.hosts[..] {
+            [] => Vec::new(),
+            _ => exposure::preview_hosts(name, spec, environment),
+        },
         sidecar: (sidecar != Default::default()).then(|| Box::new(sidecar)),
         probes: passed_through(&spec.probes),
         service_account: account.and_then(|account| account.name.clone()),

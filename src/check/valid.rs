@@ -104,6 +104,9 @@ pub struct Shape {
     /// The sidecar, as resource or environment say; never its image, which a revision is stored with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<Box<Sidecar>>,
+    /// Hosts of the colour that does not serve, where the sidecar answers few hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preview_hosts: Vec<String>,
     /// Proxies in front, as the environment says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,

@@ -2,20 +2,37 @@
 
 use serde_json::{Value, json};
 
-use super::{Planned, Site};
+use super::{Planned, Site, service};
 use crate::api::kinds::Kind;
+use crate::api::names;
 use crate::check::{Exposure, Serving};
 
+/// A Service that requests are led to.
+struct Backend {
+    name: String,
+    port: u16,
+}
+
 pub(super) fn build(site: &Site<'_>, serving: &Serving) -> Vec<Planned> {
-    let Some(exposure) = &serving.exposure else { return Vec::new() };
-    [ingress(site, serving, exposure), route(site, serving, exposure)].into_iter().flatten().collect()
+    let backend = Backend { name: site.owner.name.clone(), port: serving.service_port };
+    serving.exposure.iter().flat_map(|exposure| lead(site, &backend, exposure)).collect()
+}
+
+/// The way to the colour that does not serve (C15).
+pub(super) fn preview(site: &Site<'_>, serving: &Serving) -> Vec<Planned> {
+    let backend = Backend { name: names::preview(&site.owner.name), port: service::PREVIEW_PORT };
+    let exposure = serving.exposure.as_ref().and_then(Exposure::to_preview);
+    exposure.iter().flat_map(|exposure| lead(site, &backend, exposure)).collect()
+}
+
+fn lead(site: &Site<'_>, backend: &Backend, exposure: &Exposure) -> impl Iterator<Item = Planned> {
+    [ingress(site, backend, exposure), route(site, backend, exposure)].into_iter().flatten()
 }
 
 /// The path arrives as it is: applications expect all of it (G02).
-fn ingress(site: &Site<'_>, serving: &Serving, exposure: &Exposure) -> Option<Planned> {
+fn ingress(site: &Site<'_>, to: &Backend, exposure: &Exposure) -> Option<Planned> {
     let class = exposure.class.as_ref()?;
-    let backend =
-        json!({ "service": { "name": site.owner.name, "port": { "number": serving.service_port } } });
+    let backend = json!({ "service": { "name": to.name, "port": { "number": to.port } } });
     let rules: Vec<Value> = exposure
         .hosts
         .iter()
@@ -31,10 +48,10 @@ fn ingress(site: &Site<'_>, serving: &Serving, exposure: &Exposure) -> Option<Pl
     if !exposure.annotations.is_empty() {
         body["metadata"] = json!({ "annotations": exposure.annotations });
     }
-    Some(Planned::new(site, Kind::Ingress, site.owner.name.clone(), body))
+    Some(Planned::new(site, Kind::Ingress, to.name.clone(), body))
 }
 
-fn route(site: &Site<'_>, serving: &Serving, exposure: &Exposure) -> Option<Planned> {
+fn route(site: &Site<'_>, to: &Backend, exposure: &Exposure) -> Option<Planned> {
     let gateway = exposure.gateway.as_ref()?;
     let mut parent = json!({
         "group": "gateway.networking.k8s.io",
@@ -47,8 +64,8 @@ fn route(site: &Site<'_>, serving: &Serving, exposure: &Exposure) -> Option<Plan
     }
     let rule = json!({
         "matches": [{ "path": { "type": "PathPrefix", "value": exposure.path } }],
-        "backendRefs": [{ "group": "", "kind": "Service", "name": site.owner.name, "port": serving.service_port, "weight": 1 }],
+        "backendRefs": [{ "group": "", "kind": "Service", "name": to.name, "port": to.port, "weight": 1 }],
     });
     let body = json!({ "spec": { "parentRefs": [parent], "hostnames": exposure.hosts, "rules": [rule] } });
-    Some(Planned::new(site, Kind::HTTPRoute, site.owner.name.clone(), body))
+    Some(Planned::new(site, Kind::HTTPRoute, to.name.clone(), body))
 }

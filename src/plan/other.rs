@@ -1,7 +1,8 @@
 //! What stands in the colour that does not serve: the new revision before traffic moves, the old one after it.
 
 use super::{
-    Owner, Planned, Site, budget, config, deployment, history, pull_secret, render, service, service_token,
+    Owner, Planned, Site, budget, config, deployment, history, ingress, pull_secret, render, service,
+    service_token,
 };
 use crate::api::kinds::Kind;
 use crate::api::names;
@@ -33,7 +34,11 @@ pub(super) fn build(
     let Some(revision) = &other.revision else {
         second.kept.push((Kind::Deployment, names::coloured(&owner.name, colour)));
         second.kept.push((Kind::PodDisruptionBudget, names::coloured(&owner.name, colour)));
-        second.kept.push((Kind::Service, names::preview(&owner.name)));
+        let preview = names::preview(&owner.name);
+        second.kept.push((Kind::Service, preview.clone()));
+        if serving.and_then(|serving| serving.exposure.as_ref()?.preview.as_ref()).is_some() {
+            second.kept.extend([Kind::Ingress, Kind::HTTPRoute].map(|kind| (kind, preview.clone())));
+        }
         return second;
     };
     // The builders look at one colour: here the other one is it.
@@ -50,6 +55,10 @@ pub(super) fn build(
     second.pods.extend(serving.and_then(|serving| budget::build(&site, serving)));
     if other.starts {
         second.pods.push(deployment::build(&site, revision, &rendered, serving));
+    }
+    // After the Deployment, which is not made once a name is taken.
+    if let (Some(serving), false) = (serving, revision.shape.worker) {
+        second.pods.extend(ingress::preview(&site, serving));
     }
     second
 }

@@ -11,6 +11,9 @@ use crate::contract;
 use crate::facts::Facts;
 use crate::rollout::{Stored, Wanted};
 
+/// Port of the Service of the colour that does not serve.
+pub(super) const PREVIEW_PORT: u16 = 80;
+
 pub(super) fn build(
     site: &Site<'_>,
     serving: &Serving,
@@ -78,7 +81,7 @@ pub(super) fn preview(site: &Site<'_>, revision: &Wanted, rendered: &Stored) -> 
         "metadata": { "labels": { names::PREVIEW: "true" } },
         "spec": {
             "type": "ClusterIP",
-            "ports": ports(80, target, revision),
+            "ports": ports(PREVIEW_PORT, target, revision),
             "selector": selector(site),
         },
     });

@@ -225,7 +225,7 @@ fn settings(owner: &Owner, shape: &Shape, domain: &str) -> Settings {
     settings.rate_limit = rate_limit(said, shape);
     settings.trusted_proxies = shape.trusted_proxies.iter().filter_map(|range| range.parse().ok()).collect();
     settings.cors_origins = said.cors.as_ref().map(|cors| cors.origins.clone()).unwrap_or_default();
-    settings.hosts = hosts(owner, said, domain);
+    settings.hosts = hosts(owner, said, shape, domain);
     settings.auth = said.auth.as_ref().map(|auth| settings::Auth {
         keys_folder: shape.token_key().map(|_| KEYS[0].1.to_string()),
         jwks: auth.jwks.clone(),
@@ -257,7 +257,7 @@ fn settings(owner: &Owner, shape: &Shape, domain: &str) -> Settings {
 }
 
 /// The names that are said, and where any are, those by which other services call this one.
-fn hosts(owner: &Owner, said: &Sidecar, domain: &str) -> Vec<String> {
+fn hosts(owner: &Owner, said: &Sidecar, shape: &Shape, domain: &str) -> Vec<String> {
     if said.hosts.is_empty() {
         return Vec::new();
     }
@@ -272,6 +272,7 @@ fn hosts(owner: &Owner, said: &Sidecar, domain: &str) -> Vec<String> {
     hosts.extend(own.iter().map(|rest| format!("{name}{rest}")));
     // Checks call it so before traffic moves.
     hosts.push(names::preview(name));
+    hosts.extend(shape.preview_hosts.iter().cloned());
     hosts.dedup();
     hosts
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
+use visiobook::check::Exposure;
 use visiobook::facts::{Applied, Facts, Missing};
 use visiobook::plan::Plan;
 use visiobook::status::{self, Pass};
@@ -126,6 +127,107 @@ fn a_gateway_gets_a_route_and_an_ingress_only_where_a_class_is_named_too() {
     both["ingress"]["className"] = "nginx".into();
     let planned = plan_under(json!({ "ingress": {} }), both);
     assert!(planned.find("Ingress").is_some() && planned.find("HTTPRoute").is_some());
+}
+
+/// The way to the colour that does not serve, as resource and environment come to it.
+fn previewed(spec: Value, environment: Value) -> Option<Exposure> {
+    case(spec, environment).verdict().expect("valid").serving.exposure?.to_preview()
+}
+
+#[test]
+fn a_preview_is_led_to_where_the_service_or_its_environment_says_so_and_the_service_first() {
+    let all =
+        |preview: bool| domain("production", json!({ "ingress": { "enabled": true, "preview": preview } }));
+    let says = |preview: bool| json!({ "ingress": { "preview": preview } });
+    for (spec, environment, expected) in [
+        (json!({}), all(false), false),
+        (json!({}), all(true), true),
+        (json!({ "ingress": {} }), all(true), true),
+        (says(true), all(false), true),
+        (says(false), all(true), false),
+        (json!({ "ingress": { "enabled": false, "preview": true } }), all(true), false),
+        (json!({ "service": { "enabled": false } }), all(true), false),
+        (says(true), domain("production", json!({})), true),
+    ] {
+        assert_eq!(previewed(spec.clone(), environment).is_some(), expected, "{spec}");
+    }
+}
+
+#[test]
+fn a_preview_differs_in_its_hosts_and_in_a_certificate_that_is_issued() {
+    let issued = json!({ "ingress": { "clusterIssuer": "letsencrypt-prod" } });
+    let way = |spec: Value, more: Value| {
+        let mut said = json!({ "ingress": { "preview": true } });
+        visiobook::plan::merge(&mut said, spec);
+        let environment = domain("production", more);
+        let own = case(said.clone(), environment.clone()).verdict().expect("valid").serving.exposure;
+        (own.expect("a way in"), previewed(said, environment).expect("a preview"))
+    };
+    let (own, preview) = way(json!({}), issued.clone());
+    assert_eq!(preview.hosts, ["preview-api.visiobook.com"]);
+    assert_eq!(preview.annotations["cert-manager.io/cluster-issuer"], "letsencrypt-prod");
+    let same = Exposure {
+        hosts: own.hosts.clone(),
+        tls_secret: own.tls_secret.clone(),
+        preview: own.preview.clone(),
+        ..preview
+    };
+    assert_eq!(same, own);
+
+    let hosts = json!({ "ingress": { "hosts": ["shop.visiobook.com", "a.b.visiobook.com"] } });
+    assert_eq!(
+        way(hosts.clone(), json!({})).1.hosts,
+        ["preview-shop.visiobook.com", "preview-a.b.visiobook.com"]
+    );
+    let wildcard = json!({ "ingress": { "tlsSecretName": "wildcard", "clusterIssuer": "letsencrypt-prod" } });
+    let named = json!({ "ingress": { "tls": { "secretName": "ours" } } });
+    let by_hand = json!({ "ingress": {
+        "tls": { "secretName": "ours" }, "annotations": { "cert-manager.io/issuer": "own" },
+    } });
+    let open = json!({ "ingress": { "tls": { "enabled": false } } });
+    for (spec, more, secrets) in [
+        // Services under the common host share its certificate, and so do their previews.
+        (json!({}), issued.clone(), [Some("visiobook-tls"), Some("visiobook-preview-tls")]),
+        (json!({}), json!({}), [Some("visiobook-tls"), Some("visiobook-preview-tls")]),
+        (json!({ "profile": "frontend" }), issued.clone(), [Some("users-tls"), Some("users-preview-tls")]),
+        (hosts, issued.clone(), [Some("users-tls"), Some("users-preview-tls")]),
+        // What somebody names is there, and holds for both.
+        (json!({}), wildcard, [Some("wildcard"); 2]),
+        (named, issued.clone(), [Some("ours"); 2]),
+        // Two Ingresses would contend for what cert-manager makes.
+        (by_hand, issued, [Some("ours"), Some("visiobook-preview-tls")]),
+        (open, json!({ "type": "staging" }), [None; 2]),
+    ] {
+        let (own, preview) = way(spec.clone(), more);
+        assert_eq!([own.tls_secret.as_deref(), preview.tls_secret.as_deref()], secrets, "{spec}");
+    }
+    // An annotation that names a host would lead it to two places.
+    let aliases = json!({ "ingress": { "annotations": {
+        "nginx.ingress.kubernetes.io/server-alias": "www.visiobook.com", "a": "1",
+    } } });
+    let (own, preview) = way(aliases, json!({}));
+    assert_eq!(own.annotations.len(), preview.annotations.len() + 1);
+    assert_eq!(preview.annotations["a"], "1");
+}
+
+#[test]
+fn a_sidecar_that_answers_few_hosts_answers_those_of_the_preview_too() {
+    let spec = |preview: bool| json!({ "ingress": { "preview": preview } });
+    let of = |spec: Value| case(spec, domain("production", json!({})));
+    let revision = |spec: Value| of(spec).verdict().expect("valid").shape.revision();
+    assert_eq!(revision(spec(true)), revision(spec(false)), "one that answers all hosts is not replaced");
+    let few = |preview: bool| {
+        let mut spec = spec(preview);
+        spec["sidecar"] = json!({ "hosts": ["api.visiobook.com"] });
+        spec
+    };
+    assert_ne!(revision(few(true)), revision(few(false)));
+    let trusts = |preview: bool| {
+        let plan = plan_under(few(preview), domain("production", json!({})));
+        let settings = plan.get("Deployment", "/spec/template/spec/initContainers/0/env/0/value");
+        settings.as_str().expect("settings").contains("\"preview-api.visiobook.com\"")
+    };
+    assert!(trusts(true) && !trusts(false));
 }
 
 #[test]

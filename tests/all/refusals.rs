@@ -539,6 +539,41 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.ingress.annotations.nginx.ingress.kubernetes.io/server-snippet",
         ),
         (
+            with(
+                json!({ "ingress": { "preview": true, "hosts": [format!("{}.visiobook.com", "a".repeat(56))] } }),
+            ),
+            "development",
+            "preview-host",
+            "spec.ingress.hosts[0]",
+        ),
+        (
+            with(
+                json!({ "ingress": { "preview": true, "hosts": ["a.b.c", vec!["a".repeat(49); 5].join(".")] } }),
+            ),
+            "development",
+            "preview-host",
+            "spec.ingress.hosts[1]",
+        ),
+        (
+            with(json!({ "ingress": { "preview": true, "hosts": ["*.visiobook.com"] } })),
+            "development",
+            "preview-host",
+            "spec.ingress.hosts[0]",
+        ),
+        (
+            with(json!({ "ingress": { "preview": true, "hosts": ["api.a.com", "preview-api.a.com"] } })),
+            "development",
+            "preview-host",
+            "spec.ingress.hosts[0]",
+        ),
+        // What its environment asks for, of hosts of its own.
+        (
+            with(json!({ "ingress": { "hosts": ["visiobook.com"] } })),
+            "previewed",
+            "preview-host",
+            "spec.ingress.hosts[0]",
+        ),
+        (
             with(json!({ "networkPolicy": { "allowFrom": [{}] } })),
             "development",
             "allow-from",
@@ -614,6 +649,9 @@ fn environment(word: &str) -> EnvironmentFact {
         "storeless" => json!({ "type": "staging", "secrets": { "kind": "External" } }),
         "domain" => {
             json!({ "type": "production", "ingress": { "domain": "visiobook.com", "className": "traefik" } })
+        }
+        "previewed" => {
+            json!({ "type": "production", "ingress": { "domain": "visiobook.com", "preview": true } })
         }
         "crooked" => json!({
             "type": "development",

@@ -208,6 +208,85 @@ fn traffic_moves_in_the_write_of_the_record_and_the_old_colour_stays() {
     }
 }
 
+/// Versions of a service that is reached from outside, with a preview, where the environment says so of the way in.
+fn previewed(version: &str, ingress: Value) -> Case {
+    let spec = json!({
+        "env": { "VERSION": version }, "service": { "port": 8000 },
+        "ingress": { "hosts": ["api.dev.example"], "path": "/users", "preview": true },
+    });
+    let mut case = blue_green(spec);
+    let EnvironmentFact::Governed { spec, .. } = &mut case.environment else { unreachable!() };
+    spec.ingress = serde_json::from_value(ingress).expect("ingress");
+    case
+}
+
+#[test]
+fn the_colour_that_does_not_serve_has_a_host_of_its_own_as_long_as_it_has_a_service() {
+    let first = previewed("1", json!({}));
+    let stand = |plan: &Plan| {
+        [Kind::Service, Kind::Ingress].map(|kind| object(plan, kind, "users-preview").is_some())
+    };
+    assert_eq!(stand(&pass(&first, &first.facts()).1), [false; 2], "one colour has no preview");
+    let (case, decision, plan, facts) = begun(&first, previewed("2", json!({})));
+    let way = object(&plan, Kind::Ingress, "users-preview").expect("a way to the preview");
+    let backend = json!({ "service": { "name": "users-preview", "port": { "number": 80 } } });
+    let path = json!({ "path": "/users", "pathType": "Prefix", "backend": backend });
+    let spec = json!({
+        "ingressClassName": "nginx",
+        "rules": [{ "host": "preview-api.dev.example", "http": { "paths": [path] } }],
+        "tls": [{ "hosts": ["preview-api.dev.example"], "secretName": "users-preview-tls" }],
+    });
+    assert_eq!(way["spec"], spec);
+    let own = object(&plan, Kind::Ingress, "users").expect("the way in");
+    assert_eq!(way["metadata"]["annotations"], own["metadata"]["annotations"]);
+    assert_eq!(own["spec"]["rules"][0]["host"], "api.dev.example");
+    let service = object(&plan, Kind::Service, "users-preview").expect("the preview");
+    assert_eq!(service["spec"]["ports"][0]["port"], 80);
+    let policy = object(&plan, Kind::NetworkPolicy, "users").expect("a policy").to_string();
+    assert!(policy.contains("ingress-nginx"), "the pods of both colours are called from there: {policy}");
+    // A name that is taken holds back the Deployments after it.
+    let place = |kind: Kind, name: &str| {
+        plan.objects.iter().position(|planned| planned.kind == kind && planned.name == name)
+    };
+    assert!(place(Kind::Deployment, "users-green") < place(Kind::Ingress, "users-preview"));
+
+    // It stands on both sides of the switch, and goes with the colour that it leads to.
+    let mut facts = after(&case, &decision, &plan, facts);
+    facts.endpoints = Some(endpoints(&facts, Colour::Blue));
+    let abort = decision.release.and_then(|release| release.attempt);
+    let orders = Orders { abort, ..Orders::default() };
+    let (aborted, plan) = pass(&case, &Facts { orders, ..facts.clone() });
+    let kept = |plan: &Plan| plan.keep.contains(&(Kind::Ingress, "users-preview".into()));
+    assert_eq!((aborted.other.is_none(), stand(&plan), kept(&plan)), (true, [false; 2], false));
+    let (moved, plan) = pass(&case, &facts);
+    assert_eq!((moved.colour, stand(&plan)), (Colour::Green, [true; 2]));
+
+    // Where nothing is known of that colour all of it stays, but for what is no longer asked for.
+    let mut lost = after(&case, &moved, &plan, facts);
+    lost.revisions.retain(|stored| moved.revision.as_ref().is_some_and(|it| it.hash == stored.hash));
+    let (unknown, plan) = pass(&case, &lost);
+    assert!(unknown.other.is_some_and(|other| other.revision.is_none()));
+    assert_eq!((stand(&plan), kept(&plan)), ([false; 2], true));
+    let mut silent = case;
+    silent.service.spec.ingress.as_mut().expect("said").preview = None;
+    let (_, plan) = pass(&silent, &lost);
+    assert!(!kept(&plan) && plan.keep.contains(&(Kind::Service, "users-preview".into())));
+}
+
+#[test]
+fn a_gateway_leads_to_the_preview_by_a_route() {
+    let ingress = json!({ "gateway": { "name": "public", "namespace": "edge" } });
+    let (_, _, plan, _) = begun(&previewed("1", ingress.clone()), previewed("2", ingress));
+    assert_eq!(object(&plan, Kind::Ingress, "users-preview"), None);
+    let route = object(&plan, Kind::HTTPRoute, "users-preview").expect("a route");
+    let own = object(&plan, Kind::HTTPRoute, "users").expect("a route");
+    assert_eq!(route["spec"]["hostnames"], json!(["preview-api.dev.example"]));
+    assert_eq!(route["spec"]["parentRefs"], own["spec"]["parentRefs"]);
+    assert_eq!(route["spec"]["rules"][0]["matches"], own["spec"]["rules"][0]["matches"]);
+    let backend = json!({ "group": "", "kind": "Service", "name": "users-preview", "port": 80, "weight": 1 });
+    assert_eq!(route["spec"]["rules"][0]["backendRefs"], json!([backend]));
+}
+
 #[test]
 fn what_the_service_still_selects_is_never_taken_away() {
     let (case, decision, facts) = deploying();

@@ -448,6 +448,7 @@ fn environment_ingress() -> Values {
     ]);
     object(vec![
         ("enabled", 0.5, flag()),
+        ("preview", 0.3, flag()),
         ("domain", 1.0, one_of(&["visiobook.com"])),
         ("className", 0.3, one_of(&["nginx", "nginx-internal", "traefik", "other"])),
         ("clusterIssuer", 0.5, one_of(&["letsencrypt-prod"])),
@@ -475,8 +476,9 @@ fn environment_network_policy() -> Values {
 }
 
 fn ingress() -> Values {
-    object(vec![
+    let said = object(vec![
         ("enabled", 0.3, flag()),
+        ("preview", 0.3, flag()),
         ("hosts", 0.8, set("([a-z]{1,8}\\.|\\*\\.)?visiobook\\.com")),
         ("path", 0.5, one_of(&["/", "/shop", "/api/v2/users.all"])),
         (
@@ -488,7 +490,16 @@ fn ingress() -> Values {
             ]),
         ),
         ("annotations", 0.3, annotations()),
-    ])
+    ]);
+    said.prop_map(|mut ingress| {
+        let hosts = ingress["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        // Those that have no preview host.
+        if hosts.into_iter().any(|host| host.starts_with('*') || host == "visiobook.com") {
+            ingress["preview"] = false.into();
+        }
+        ingress
+    })
+    .boxed()
 }
 
 fn network_policy() -> Values {

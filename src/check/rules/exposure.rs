@@ -52,6 +52,7 @@ pub(super) fn ingress(it: &Subject<'_>, broken: &mut Broken) {
             broken.tell("ingress-domain", &field, message);
         }
     }
+    preview(it, &hosts, broken);
     if let Some(path) = &said.path {
         let is_segment = |segment: &str| {
             !["", ".", ".."].contains(&segment)
@@ -76,6 +77,31 @@ pub(super) fn ingress(it: &Subject<'_>, broken: &mut Broken) {
     for key in said.annotations.keys().filter(|key| key.ends_with("-snippet")) {
         let message = "runs its text in the ingress controller that all services share: use an annotation that says what you need";
         broken.tell("ingress-snippet", format!("spec.ingress.annotations.{key}"), message);
+    }
+}
+
+/// Hosts of the colour that does not serve, which are made from those of the service.
+fn preview(it: &Subject<'_>, hosts: &[String], broken: &mut Broken) {
+    let domain = it.environment.said.ingress.as_ref().and_then(|ingress| ingress.domain.as_ref());
+    let previews = exposure::preview_hosts(it.name, it.spec, it.environment);
+    for (index, (preview, host)) in
+        previews.iter().zip(hosts).enumerate().filter(|(_, (_, host))| is_host(host))
+    {
+        let why = if host.starts_with("*.") {
+            "a wildcard has none".to_string()
+        } else if !is_host(preview) {
+            format!("\"{preview}\" would have more than 253 characters, or a label of more than 63")
+        } else if domain == Some(host) {
+            format!("\"{preview}\" is not below the domain {host}")
+        } else if hosts.contains(preview) {
+            format!("\"{preview}\" is a host of the service itself")
+        } else {
+            continue;
+        };
+        let message = format!(
+            "\"{host}\" has no preview host: {why}; choose another host, or set spec.ingress.preview: false"
+        );
+        broken.tell("preview-host", format!("spec.ingress.hosts[{index}]"), message);
     }
 }
 
