@@ -25,7 +25,8 @@ const KEYS: [(&str, &str); 2] =
 const TRUST: (&str, &str) = ("sidecar-trust", "/etc/visiobook/trust");
 const TRUST_FILE: &str = "ca.pem";
 
-/// The native sidecar: it starts before the application and stops after it. It has no probe of its own: the
+/// The native sidecar: it starts before the application, and its hook drains it before the application is stopped. Half a
+/// second later it ends, so an application that is slow at SIGTERM outlives it. It has no probe of its own: the
 /// application's ask it, and one that held up the start would keep the application from ever answering.
 pub(super) fn container(
     owner: &Owner,

@@ -170,7 +170,8 @@ impl Users {
         match self.verify(token) {
             Ok(()) => {}
             Err(Fault::UnknownKey) => {
-                self.jwks.as_ref()?.refresh().await;
+                // Rare and large: every request would hold the place for it.
+                Box::pin(self.jwks.as_ref()?.refresh()).await;
                 self.verify(token).ok()?;
             }
             Err(Fault::Invalid) => return None,

@@ -21,8 +21,10 @@ fn tell(panic: &PanicHookInfo<'_>) {
 }
 
 /// What `work` comes to, or what it said as it panicked: the line of its request tells that, beside path and id.
-pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| format!("panic: {}", said(panic.as_ref())))
+/// No `async fn`: that would hold the place of `work` twice.
+pub fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
+    let caught = AssertUnwindSafe(work).catch_unwind();
+    caught.map(|outcome| outcome.map_err(|panic| format!("panic: {}", said(panic.as_ref()))))
 }
 
 fn said(panic: &(dyn Any + Send)) -> &str {

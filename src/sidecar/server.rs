@@ -1,32 +1,32 @@
 //! Listens, serves connections, ends those that stand still, drains at the end.
 
 pub mod activity;
+mod connection;
 
-use std::convert::Infallible;
+use std::hint::black_box;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use activity::{Activity, Order, SWEEP, TICKS_A_SECOND, Ticks, Watched};
+use activity::{Activity, Order, SWEEP, TICKS_A_SECOND, Ticks};
 
-use super::stack::{Outgoing, Stack};
+use super::stack::Stack;
 use crate::contract::leave::PROPAGATION_SECONDS;
 use crate::contract::settings::Limits;
 
 /// Seconds for which a stream may be silent: events, gRPC, WebSockets.
 const STREAM_SECONDS: f64 = 3600.0;
+/// Sweeps in which the allocator gives back what connections have freed.
+const SWEEPS_UNTIL_GIVEN_BACK: u32 = 6;
 /// Most headers of a request.
 const MOST_HEADERS: usize = 128;
 
@@ -38,7 +38,8 @@ pub struct Server {
     /// Until when whoever comes was led here by mistake, on the clock of the sweep.
     leaves_until: AtomicU32,
     permits: Arc<Semaphore>,
-    builder: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
 }
 
 impl Server {
@@ -46,14 +47,15 @@ impl Server {
     pub fn new(stack: Arc<Stack>) -> Arc<Server> {
         let limits = &stack.settings.limits;
         let permits = Arc::new(Semaphore::new(limits.connections));
-        let builder = builder(limits);
+        let (http1, http2) = (http1(limits), http2(limits));
         Arc::new(Server {
             stack,
             ticks: Arc::default(),
             connections: Mutex::default(),
             leaves_until: AtomicU32::new(0),
             permits,
-            builder,
+            http1,
+            http2,
         })
     }
 
@@ -94,58 +96,42 @@ impl Server {
         }
     }
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        let _ = stream.set_nodelay(true);
-        let activity = Activity::new(self.ticks.clone());
-        self.connections().push(Arc::downgrade(&activity));
-        if self.is_left() {
-            activity.leave();
-        }
-        let peer = Arc::new(self.stack.proxies.peer(peer.ip()));
-        let io = TokioIo::new(Watched::new(stream, activity.clone()));
-        let (stack, of_requests, of_peer) = (self.stack.clone(), activity.clone(), peer.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (stack, activity, peer) = (stack.clone(), of_requests.clone(), of_peer.clone());
-            async move { Ok::<Response<Outgoing>, Infallible>(stack.answer(request, &peer, &activity).await) }
-        });
-        let connection = self.builder.serve_connection_with_upgrades(io, service);
-        let mut connection = pin!(connection);
-        loop {
-            tokio::select! {
-                // The connection first: nearly every wake-up is for it.
-                biased;
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, client = %peer.address(), "a client's connection ended");
-                    }
-                    return;
-                }
-                order = activity.ordered() => match order {
-                    Order::Finish => connection.as_mut().graceful_shutdown(),
-                    Order::End => return,
-                }
-            }
-        }
-    }
-
-    /// End connections that stand still, until this is dropped.
+    /// End connections that stand still, and have idle ones rest, until this is dropped.
     pub async fn sweep(&self) {
         let mut interval = tokio::time::interval(SWEEP);
+        let (mut open, mut left) = (0, 0);
         loop {
             interval.tick().await;
             self.ticks.turn();
             self.stack.upstream.sweep();
-            self.connections().retain(|connection| {
-                let Some(activity) = connection.upgrade() else { return false };
-                if let Some(limit) = activity.exceeds(&self.stack.settings.limits, STREAM_SECONDS) {
-                    if limit != "limits.idleSeconds" {
-                        tracing::info!(limit, "a connection stood still and was closed");
-                    }
-                    activity.order(Order::End);
-                }
-                true
-            });
+            let (still_open, rest) = self.judge();
+            let has_freed = rest || still_open < open;
+            open = still_open;
+            left = if has_freed { SWEEPS_UNTIL_GIVEN_BACK } else { left.saturating_sub(1) };
+            if left > 0 {
+                give_back();
+            }
         }
+    }
+
+    /// Judge all connections: how many there are, and whether some are to rest.
+    fn judge(&self) -> (usize, bool) {
+        let mut rest = false;
+        let mut connections = self.connections();
+        connections.retain(|connection| {
+            let Some(activity) = connection.upgrade() else { return false };
+            if let Some(limit) = activity.exceeds(&self.stack.settings.limits, STREAM_SECONDS) {
+                if limit != "limits.idleSeconds" {
+                    tracing::info!(limit, "a connection stood still and was closed");
+                }
+                activity.order(Order::End);
+            } else if activity.may_rest() {
+                activity.order_rest();
+                rest = true;
+            }
+            true
+        });
+        (connections.len(), rest)
     }
 
     /// Order something of all connections that `concerns`.
@@ -185,17 +171,21 @@ impl Server {
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         // Times are watched by the sweep.
         .header_read_timeout(None)
         .half_close(true)
         .max_headers(MOST_HEADERS)
+        .max_header_size(limits.head_bytes)
         .max_buf_size(limits.head_bytes);
     builder
-        .http2()
+}
+
+fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(250)
@@ -214,6 +204,15 @@ pub async fn listen(port: u16) -> io::Result<TcpListener> {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
         }
         bound => bound,
+    }
+}
+
+/// Have the allocator give free pages back that are old enough. It looks at the time once in a thousand allocations or so,
+/// which a process that has become idle does not make.
+fn give_back() {
+    for _ in 0..1000 {
+        // Too large for the cache of the thread, which would not be looked past.
+        drop(black_box(Vec::<u8>::with_capacity(64 << 10)));
     }
 }
 

@@ -190,7 +190,7 @@ impl Stack {
         let request = Request::from_parts(request, body);
 
         let mut response = if upgrade.is_some() {
-            tunnel::open(self, request, &mut passage.exchange).await?
+            Box::pin(tunnel::open(self, request, &mut passage.exchange)).await?
         } else {
             self.ask(request, passage).await?
         };
@@ -221,7 +221,8 @@ impl Stack {
         }
         let mut response = response.map(Outgoing::download);
         if response.status().as_u16() >= 400 && !passage.grpc {
-            response = errors::rewrite(response, &self.settings.errors, passage.id.as_str()).await;
+            let rewritten = errors::rewrite(response, &self.settings.errors, passage.id.as_str());
+            response = Box::pin(rewritten).await;
         }
         if !self.settings.compression {
             return Ok(response);

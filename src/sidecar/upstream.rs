@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 pub use body::{Download, Upload};
-use link::Link;
+use link::{Idle, Kept, Link};
 
 use super::breaker::Breaker;
 use super::server::activity::Activity;
@@ -38,7 +38,10 @@ pub struct Upstream {
 
 /// Connections that nobody uses, the last used last.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Link>>);
+pub(super) struct Pool(Mutex<Vec<Idle>>);
+
+/// Time after which a connection that nobody uses is held without buffers.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
 
 /// Why the application did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +95,7 @@ impl Upstream {
             Ok(permit) => permit,
             Err(_) => {
                 let permit = self.permits.clone().acquire_owned();
-                let permit = tokio::time::timeout(self.connect_within, permit).await;
+                let permit = Box::pin(tokio::time::timeout(self.connect_within, permit)).await;
                 permit.ok().and_then(Result::ok).ok_or(Failure::Exhausted)?
             }
         };
@@ -128,7 +131,7 @@ impl Upstream {
             let copy = (idempotent && left > 0 && request.body().is_empty()).then(|| copy_of(&request));
             let sent = match self.protocol {
                 Protocol::Http1 => self.send_http1(request).await,
-                Protocol::Http2 => self.send_http2(request).await,
+                Protocol::Http2 => Box::pin(self.send_http2(request)).await,
             };
             let (failure, unsent) = match sent {
                 Ok(response) => return Ok(response),
@@ -150,17 +153,24 @@ impl Upstream {
         request: Request<Upload>,
     ) -> Result<Response<(Incoming, Option<Link>)>, Failed> {
         let mut link = match self.pool.take(self.keep_alive) {
-            Some(link) => link,
-            None => match self.connect().await {
-                Ok(stream) => match Link::new(stream).await {
-                    Ok(link) => link,
-                    Err(error) => return Err((Failure::Broken(error), Some(request))),
-                },
+            Some(Kept::Ready(link)) => link,
+            rests => match Box::pin(self.open(rests)).await {
+                Ok(link) => link,
                 Err(failure) => return Err((failure, Some(request))),
             },
         };
         let response = link.send(request).await?;
         Ok(response.map(|body| (body, Some(link))))
+    }
+
+    /// A connection for a request: one that rests, or a new one.
+    async fn open(&self, kept: Option<Kept>) -> Result<Link, Failure> {
+        let stream = match kept {
+            Some(Kept::Ready(link)) => return Ok(link),
+            Some(Kept::Resting(stream)) => stream,
+            None => self.connect().await?,
+        };
+        Link::new(stream).await.map_err(Failure::Broken)
     }
 
     async fn send_http2(
@@ -215,9 +225,13 @@ impl Upstream {
         Err(Failure::Connect(self.port, error))
     }
 
-    /// Close connections that have been idle for too long.
+    /// Close connections that have been idle for too long, and have others rest.
     pub fn sweep(&self) {
-        self.pool.lock().retain(|link| link.idle_for() < self.keep_alive);
+        let mut pool = self.pool.lock();
+        let kept = std::mem::take(&mut *pool).into_iter().filter(|idle| idle.lasts() < self.keep_alive);
+        *pool = kept
+            .filter_map(|idle| if idle.lasts() < RESTS_AFTER { Some(idle) } else { idle.rest() })
+            .collect();
     }
 }
 
@@ -226,20 +240,22 @@ type Failed = (Failure, Option<Request<Upload>>);
 
 impl Pool {
     /// The connection that was used last, if it still stands.
-    fn take(&self, keep_alive: Duration) -> Option<Link> {
+    fn take(&self, keep_alive: Duration) -> Option<Kept> {
         loop {
-            let mut link = self.lock().pop()?;
-            if link.idle_for() < keep_alive && link.stands() {
-                return Some(link);
+            let idle = self.lock().pop()?;
+            if idle.lasts() < keep_alive
+                && let Some(kept) = idle.take()
+            {
+                return Some(kept);
             }
         }
     }
 
-    fn put(&self, link: Link) {
-        self.lock().push(link);
+    fn put(&self, idle: Idle) {
+        self.lock().push(idle);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Link>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
         lock(&self.0)
     }
 }

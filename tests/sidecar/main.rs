@@ -3,6 +3,7 @@
 
 mod contract;
 mod drain;
+mod footprint;
 mod fuzz;
 mod hostile;
 mod leave;

@@ -168,7 +168,7 @@ fn events_arrive_one_by_one() {
 #[test]
 fn a_websocket_passes_and_outlives_the_limits_of_requests() {
     let application = Application::start();
-    let limits = json!({ "limits": { "readSeconds": 1.0, "writeSeconds": 1.0, "idleSeconds": 1.0 } });
+    let limits = json!({ "limits": { "headSeconds": 1.0, "readSeconds": 1.0, "writeSeconds": 1.0, "idleSeconds": 1.0 } });
     let sidecar = Sidecar::before(application.port, limits);
     let mut client = sidecar.connect();
     client

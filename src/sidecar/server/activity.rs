@@ -10,13 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::contract::settings::Limits;
 
 /// Ticks of the clock in a second.
 pub const TICKS_A_SECOND: u32 = 10;
+/// What a client that speaks HTTP/2 begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A clock in tenths of a second, moved by the sweep. Zero is never shown: it means "not since any time".
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub struct Activity {
     ticks: Arc<Ticks>,
     /// Requests under way.
     busy: AtomicUsize,
+    /// Bodies of requests that are still arriving: an answer may be complete before.
+    uploads: AtomicUsize,
     /// Since when there has been nothing to do.
     idle: AtomicU32,
     /// Since when a head has been arriving.
@@ -62,8 +68,12 @@ pub struct Activity {
     silence: AtomicU32,
     /// Whether that answer is a stream, which may be silent for longer.
     stream: AtomicBool,
+    /// Whether it has become something else, such as a WebSocket.
+    tunnel: AtomicBool,
     /// Whether it speaks HTTP/2.
     http2: AtomicBool,
+    /// Whether it is nothing but a socket, until its next bytes.
+    rests: AtomicBool,
     /// Whether its client is to come back over another one.
     leaves: AtomicBool,
     ordered: AtomicUsize,
@@ -73,6 +83,8 @@ pub struct Activity {
 /// What a connection is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
+    /// Give buffers back, if there is still nothing under way.
+    Rest = 0,
     /// Finish what is under way, take nothing new.
     Finish = 1,
     /// End at once.
@@ -86,13 +98,16 @@ impl Activity {
         Arc::new(Activity {
             ticks,
             busy: AtomicUsize::new(0),
+            uploads: AtomicUsize::new(0),
             idle: AtomicU32::new(now),
             head: AtomicU32::new(0),
             write: AtomicU32::new(0),
             body: AtomicU32::new(0),
             silence: AtomicU32::new(0),
             stream: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            rests: AtomicBool::new(true),
             leaves: AtomicBool::new(false),
             ordered: AtomicUsize::new(0),
             signal: Notify::new(),
@@ -106,9 +121,6 @@ impl Activity {
         self.body.store(0, Relaxed);
         self.silence.store(0, Relaxed);
         self.stream.store(false, Relaxed);
-        if http2 {
-            self.http2.store(true, Relaxed);
-        }
         http2 && self.leaves() && self.order(Order::Finish)
     }
 
@@ -147,14 +159,61 @@ impl Activity {
         self.stream.store(true, Relaxed);
     }
 
+    /// It becomes something else: there are no requests on it any longer, only bytes.
+    pub fn tunnels(&self) {
+        self.tunnel.store(true, Relaxed);
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Relaxed)
+    }
+
     /// Requests under way.
     pub fn requests(&self) -> usize {
         self.busy.load(Relaxed)
     }
 
+    /// It speaks HTTP/2.
+    pub fn speaks_http2(&self) {
+        self.http2.store(true, Relaxed);
+    }
+
     /// Whether it speaks HTTP/2.
     pub fn is_http2(&self) -> bool {
         self.http2.load(Relaxed)
+    }
+
+    /// The body of a request arrives.
+    pub fn begin_upload(&self) {
+        self.uploads.fetch_add(1, Relaxed);
+    }
+
+    /// It has arrived, or nobody waits for it any longer.
+    pub fn end_upload(&self) {
+        self.uploads.fetch_sub(1, Relaxed);
+    }
+
+    /// It is nothing but a socket now, or no longer.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Relaxed);
+    }
+
+    /// Whether it holds buffers that nobody has needed for a second. Only HTTP/1 can be taken up again where it was left.
+    pub fn may_rest(&self) -> bool {
+        let is_set = |since: &AtomicU32| since.load(Relaxed) != 0;
+        !self.rests.load(Relaxed)
+            && !self.is_http2()
+            && !self.is_tunnel()
+            && self.requests() == 0
+            && self.uploads.load(Relaxed) == 0
+            && !is_set(&self.head)
+            && !is_set(&self.write)
+            && self.ticks.now().saturating_sub(self.idle.load(Relaxed)) > TICKS_A_SECOND
+    }
+
+    /// Have it give its buffers back.
+    pub fn order_rest(&self) {
+        self.signal.notify_one();
     }
 
     /// Tell the connection something; a lesser order never takes back a greater one. Tells whether it is news.
@@ -169,7 +228,11 @@ impl Activity {
     /// Wait for an order.
     pub async fn ordered(&self) -> Order {
         self.signal.notified().await;
-        if self.ordered.load(Relaxed) >= Order::End as usize { Order::End } else { Order::Finish }
+        match self.ordered.load(Relaxed) {
+            0 => Order::Rest,
+            1 => Order::Finish,
+            _ => Order::End,
+        }
     }
 
     /// Which limit the connection exceeds, if any.
@@ -181,6 +244,9 @@ impl Activity {
         };
         if over(&self.write, limits.write_seconds) {
             return Some("limits.writeSeconds: the client takes nothing");
+        }
+        if self.is_tunnel() {
+            return over(&self.idle, stream_seconds).then_some("nothing passes a WebSocket");
         }
         if self.requests() == 0 {
             if over(&self.head, limits.head_seconds) {
@@ -196,6 +262,23 @@ impl Activity {
         over(&self.silence, patience).then_some("limits.writeSeconds: the application sends nothing")
     }
 
+    /// Bytes have come while no request is under way: those of a head, or of a tunnel.
+    fn arrive(&self) {
+        if self.is_tunnel() {
+            self.idle.store(self.ticks.now(), Relaxed);
+        } else {
+            self.since(&self.head, true);
+        }
+    }
+
+    /// The client has taken bytes, or has no room for them.
+    fn write(&self, waits: bool) {
+        self.since(&self.write, waits);
+        if !waits && self.is_tunnel() {
+            self.idle.store(self.ticks.now(), Relaxed);
+        }
+    }
+
     fn since(&self, field: &AtomicU32, starts: bool) {
         let value = match (starts, field.load(Relaxed)) {
             (true, 0) => self.ticks.now(),
@@ -207,38 +290,71 @@ impl Activity {
 }
 
 /// A socket whose reads and writes are noted.
-pub struct Watched<IO> {
-    io: IO,
+pub struct Watched {
+    io: TcpStream,
+    /// What was read already, and not yet understood.
+    start: Bytes,
     activity: Arc<Activity>,
 }
 
-impl<IO> Watched<IO> {
+impl Watched {
     /// Note what happens on `io`.
-    pub fn new(io: IO, activity: Arc<Activity>) -> Watched<IO> {
-        Watched { io, activity }
+    pub fn new(io: TcpStream, activity: Arc<Activity>) -> Watched {
+        Watched { io, start: Bytes::new(), activity }
+    }
+
+    /// The same, with bytes that come first.
+    pub fn after(self, start: Bytes) -> Watched {
+        Watched { start, ..self }
+    }
+
+    /// Wait until there is something to read, or the end.
+    pub async fn arrives(&self) -> io::Result<()> {
+        if self.start.is_empty() { self.io.readable().await } else { Ok(()) }
+    }
+
+    /// Whether the client begins as HTTP/2 does. What was read for that is read again.
+    pub async fn begins_as_http2(&mut self) -> io::Result<bool> {
+        let (mut start, mut filled) = ([0; PREFACE.len()], 0);
+        while filled < start.len() && PREFACE.starts_with(&start[..filled]) {
+            match self.read(&mut start[filled..]).await? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        self.start = Bytes::copy_from_slice(&start[..filled]);
+        Ok(start[..filled] == *PREFACE)
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        // Whatever arrives while nothing is under way belongs to a head.
+        let count = self.start.len().min(buffer.remaining());
+        if count > 0 {
+            let start = self.start.split_to(count);
+            buffer.put_slice(&start);
+        }
+        // What follows comes with it: of two pieces, the second would make the reader's buffer twice as large.
+        let polled = match Pin::new(&mut self.io).poll_read(cx, buffer) {
+            _ if count > 0 => Poll::Ready(Ok(())),
+            polled => polled,
+        };
         if buffer.filled().len() > before && self.activity.requests() == 0 {
-            self.activity.since(&self.activity.head, true);
+            self.activity.arrive();
         }
         polled
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.activity.since(&self.activity.write, polled.is_pending());
+        self.activity.write(polled.is_pending());
         polled
     }
 
@@ -248,7 +364,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, buffers);
-        self.activity.since(&self.activity.write, polled.is_pending());
+        self.activity.write(polled.is_pending());
         polled
     }
 
@@ -261,6 +377,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection goes on, without what was built upon it.
+        if self.activity.rests.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

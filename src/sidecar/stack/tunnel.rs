@@ -54,6 +54,7 @@ pub(super) async fn open(
     let application = hyper::upgrade::on(&mut response);
     let tunnel = exchange.account.metrics.in_flight.clone();
     let activity = exchange.activity.clone();
+    activity.tunnels();
     tunnel.inc();
     tokio::spawn(async move {
         if let (Ok(client), Ok(application)) = tokio::join!(client, application) {

@@ -18,7 +18,11 @@ pub struct Upload(Option<(Incoming, Arc<Activity>)>);
 impl Upload {
     /// A body that is still arriving.
     pub fn new(body: Incoming, activity: Arc<Activity>) -> Upload {
-        Upload((!body.is_end_stream()).then_some((body, activity)))
+        let arrives = !body.is_end_stream();
+        Upload(arrives.then(|| {
+            activity.begin_upload();
+            (body, activity)
+        }))
     }
 
     /// None at all.
@@ -29,6 +33,14 @@ impl Upload {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some((_, activity)) = &self.0 {
+            activity.end_upload();
+        }
     }
 }
 
@@ -80,8 +92,8 @@ impl Download {
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) {
-        if let Some(link) = self.link.take().and_then(|link| link.finish(cx)) {
-            self.pool.put(link);
+        if let Some(idle) = self.link.take().and_then(|link| link.finish(cx)) {
+            self.pool.put(idle);
         }
     }
 }
