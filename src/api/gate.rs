@@ -32,14 +32,18 @@ pub enum GateMode {
 }
 
 impl VisiobookServiceSpec {
-    /// Whether pods wait at the gate, as far as somebody says so.
+    /// Whether pods wait at the gate, as far as somebody says otherwise than it is anyway: saying it is no change.
     pub fn said_gated(&self) -> Option<bool> {
         let mode = self.gate.as_ref()?.mode?;
-        Some(mode != GateMode::Off)
+        Some(mode != GateMode::Off).filter(|said| *said != self.is_gated_by_default())
+    }
+
+    fn is_gated_by_default(&self) -> bool {
+        !self.depends_on.is_empty() || self.domain_service.is_some()
     }
 
     /// Whether pods wait at the gate.
     pub fn is_gated(&self) -> bool {
-        self.said_gated().unwrap_or(!self.depends_on.is_empty() || self.domain_service.is_some())
+        self.said_gated().unwrap_or(self.is_gated_by_default())
     }
 }

@@ -98,7 +98,7 @@ pub struct Shape {
     /// Services that it calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
-    /// Whether pods wait at the gate, as the resource says.
+    /// Whether pods wait at the gate, where the resource says otherwise than it is anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gated: Option<bool>,
     /// The sidecar, as resource or environment say; never its image, which a revision is stored with.

@@ -32,3 +32,22 @@ fn what_nobody_has_set_is_not_in_the_hash() {
         json!({ "environment": "development", "image": "a:1" })
     );
 }
+
+#[test]
+fn a_gate_that_is_said_as_it_is_anyway_replaces_no_pods() {
+    let revision = |spec: serde_json::Value| {
+        let case = crate::defaults::case(spec, json!({ "type": "development" }));
+        case.verdict().expect("valid").shape.revision()
+    };
+    let needs = |mode: Option<&str>| {
+        let gate = mode.map(|mode| json!({ "mode": mode }));
+        revision(json!({ "dependsOn": [{ "name": "books" }], "gate": gate }))
+    };
+    for mode in ["Latched", "Continuous"] {
+        assert_eq!(needs(Some(mode)), needs(None), "{mode}");
+    }
+    assert_ne!(needs(Some("Off")), needs(None), "the gate is part of the pods");
+    let alone = |mode: &str| revision(json!({ "gate": { "mode": mode } }));
+    assert_eq!(alone("Off"), revision(json!({})));
+    assert_ne!(alone("Latched"), alone("Off"));
+}
