@@ -24,7 +24,7 @@ fn file(site: &Site, name: &str, spec: Value) -> tempfile::NamedTempFile {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_takes_what_is_rendered() {
     let site = Site::new("rendered", json!({ "type": "development" })).await;
-    let rendered = Command::new(BINARY)
+    let rendered = Command::new(&*BINARY)
         .args(["render", "-f", "examples", "-f", "examples/environments"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

@@ -149,7 +149,7 @@ async fn the_api_server_and_the_operator_refuse_the_same_by_the_same_rules() {
             Some(validation["messageExpression"].as_str()?.rsplit_once('[')?.1.split_once(']')?.0.to_string())
         })
         .collect();
-    let (governed, each) = if soak() { (100, 100) } else { (25, 84) };
+    let (governed, each) = if soak() { (100, 100) } else { (25, 96) };
     let mut runner = if soak() { TestRunner::new(Config::default()) } else { TestRunner::deterministic() };
     let (services, strict) = (specs::services(), environments());
     let policies = Policies::install();

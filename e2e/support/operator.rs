@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -24,12 +25,16 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::proxy::Proxy;
 use super::{PATIENCE, Site, eventually, kubectl};
 
-/// The operator as it is built with these tests.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_visiobook");
+/// The command line as it is built with these tests; with VISIOBOOK_PROGRAMS, as it lies in that folder beside the
+/// programs of the image.
+pub static BINARY: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("VISIOBOOK_PROGRAMS") {
+    Some(folder) => Path::new(&folder).join("visiobook"),
+    None => env!("CARGO_BIN_EXE_visiobook").into(),
+});
 
 /// Run the command line, and answer its exit code and everything it printed.
 pub fn visiobook(arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(BINARY).args(arguments).output().expect("the binary");
+    let output = Command::new(&*BINARY).args(arguments).output().expect("the binary");
     let text = [output.stdout, output.stderr].concat();
     (output.status.code().expect("an exit code"), String::from_utf8_lossy(&text).into_owned())
 }
@@ -206,7 +211,7 @@ pub struct Launch<'a> {
 
 impl Default for Launch<'_> {
     fn default() -> Self {
-        Launch { binary: Path::new(BINARY), identity: "operator", proxy: None, pace: Pace::Usual, more: &[] }
+        Launch { binary: &BINARY, identity: "operator", proxy: None, pace: Pace::Usual, more: &[] }
     }
 }
 
