@@ -10,6 +10,8 @@ IMAGE ?= ghcr.io/visiobook/visiobook:dev
 # How the programs of the image are compiled: `trial` where they are tried and not measured.
 export PROFILE ?= release
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+# It compiles nothing anew that the image is made of.
+BENCH := RUSTFLAGS="-C target-feature=+crt-static" cargo bench --locked --target $(TARGET) --bench
 CLUSTER_TOOL := e2e/cluster/cluster
 SCRIPTS := $(shell grep -rlE '^\#!/usr/bin/env bash|^\# shellcheck shell' e2e)
 
@@ -109,10 +111,15 @@ soak: cluster-up image images ## the long variants of the tests; their outcome b
 	VISIOBOOK_SOAK=1 e2e/run $(FILTER) --include-ignored
 
 .PHONY: bench
-bench: cluster-up image ## measure the operator; PART=fleet or PART=releases for one half; figures go to target/bench.json
+bench: cluster-up image ## measure the operator; PART=fleet, gate or releases for one of them; figures go to target/bench.json
 	e2e/bench $(PART)
 
 .PHONY: bench-sidecar
 bench-sidecar: binary ## measure the sidecar beside nginx, without a cluster
 	command -v nginx >/dev/null || apt-get install -y -qq --no-install-recommends nginx-light </dev/null >/dev/null
-	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook cargo bench --locked --bench sidecar
+	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook $(BENCH) sidecar
+
+.PHONY: bench-services
+bench-services: binary ## measure the service users beside pgbench, without a cluster
+	. e2e/cluster/say.sh; . e2e/cluster/packages.sh; install_stores
+	VISIOBOOK_BIN=$(CARGO_TARGET_DIR)/$(TARGET)/release/visiobook $(BENCH) services

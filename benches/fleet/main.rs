@@ -8,6 +8,8 @@ mod fleet;
 mod process;
 mod releases;
 mod replay;
+#[path = "../sidecar/usage.rs"]
+mod usage;
 
 use std::time::{Duration, Instant};
 
@@ -37,13 +39,13 @@ async fn main() {
     fleet.delete_all().await;
 
     // From apply to all children and final status.
-    let before = operator.writes().await;
+    let before = operator.writes().await.others;
     let started = Instant::now();
     fleet.apply(0..services).await;
     let took = fleet.all_ready(0..services).await - started;
     operator.settled(services).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let writes = operator.writes().await - before;
+    let writes = operator.writes().await.others - before;
     let thousand = operator.resident_mib();
     say("apply to final status", format!("{:.1} s, {writes} writes", took.as_secs_f64()));
     say("operator with all services", format!("{thousand:.1} MiB"));
@@ -60,7 +62,7 @@ async fn main() {
     operator.reconciled(services).await;
     let restart = started.elapsed();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let restart_writes = operator.writes().await;
+    let restart_writes = operator.writes().await.others;
     let restarted = operator.resident_mib();
     say("restart", format!("{:.1} s, {restart_writes} writes, {restarted:.1} MiB", restart.as_secs_f64()));
 

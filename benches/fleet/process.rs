@@ -40,10 +40,7 @@ impl Operator {
 
     /// Resident memory, from the kernel.
     pub fn resident_mib(&self) -> f64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("operator runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        line.split_whitespace().nth(1).expect("number").parse::<f64>().expect("number") / 1024.0
+        super::usage::resident_mib(self.child.id())
     }
 
     /// Wait until it leads and nothing waits.
@@ -57,6 +54,7 @@ impl Operator {
     }
 
     /// Wait until it has looked at this many services.
+    #[allow(dead_code)] // Of the benchmarks that share this file, one needs it.
     pub async fn reconciled(&self, services: usize) {
         self.until("every service to be looked at", |metrics| {
             sum(metrics, "visiobook_reconcile_total", "") >= services as f64
@@ -72,19 +70,18 @@ impl Operator {
         }
     }
 
-    /// Writes so far, without the lease and events.
-    pub async fn writes(&self) -> u64 {
+    /// Writing requests so far.
+    pub async fn writes(&self) -> Writes {
         let metrics = metrics().await.expect("metrics");
-        let written: f64 = ["create", "update", "patch", "apply", "delete"]
-            .iter()
-            .map(|verb| {
-                let of = |kind: &str| {
-                    sum_of(&metrics, "visiobook_kube_requests_total", &[&format!("verb=\"{verb}\""), kind])
-                };
-                of("") - of("kind=\"leases\"") - of("kind=\"events\"")
-            })
-            .sum();
-        written as u64
+        let of = |kind: &str| {
+            let verbs = ["create", "update", "patch", "apply", "delete"].iter();
+            let sum = verbs.map(|verb| {
+                sum_of(&metrics, "visiobook_kube_requests_total", &[&format!("verb=\"{verb}\""), kind])
+            });
+            sum.sum::<f64>() as u64
+        };
+        let (pods, events) = (of("kind=\"pods/status\""), of("kind=\"events\""));
+        Writes { pods, events, others: of("") - pods - events - of("kind=\"leases\"") }
     }
 
     /// Stop it as Kubernetes would.
@@ -92,6 +89,16 @@ impl Operator {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = tokio::task::spawn_blocking(move || self.child.wait()).await;
     }
+}
+
+/// Writing requests, without those of the lease.
+pub struct Writes {
+    /// Of the gate.
+    #[allow(dead_code)] // Of the benchmarks that share this file, one tells them apart.
+    pub pods: u64,
+    #[allow(dead_code)]
+    pub events: u64,
+    pub others: u64,
 }
 
 async fn metrics() -> Option<String> {

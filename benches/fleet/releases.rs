@@ -70,7 +70,7 @@ pub async fn measure(fleet: &Fleet, operator: &Operator, services: usize) -> Rel
     let begun = Instant::now();
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let busiest = async {
-        let (mut before, mut most) = (operator.writes().await, 0);
+        let (mut before, mut most) = (operator.writes().await.others, 0);
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.tick().await;
         loop {
@@ -78,7 +78,7 @@ pub async fn measure(fleet: &Fleet, operator: &Operator, services: usize) -> Rel
                 _ = second.tick() => {}
                 _ = &mut stopped => return most,
             }
-            let now = operator.writes().await;
+            let now = operator.writes().await.others;
             most = most.max(now - before);
             before = now;
         }

@@ -17,6 +17,15 @@ pub struct Figure {
     pub holds: bool,
 }
 
+impl Figure {
+    /// One that is measured against nothing, told at once.
+    #[allow(dead_code)] // Of the benchmarks that share this file, some have none.
+    pub fn absolute(name: &str, value: f64, unit: &'static str, goal: &'static str, holds: bool) -> Figure {
+        println!("{name}: {value:.1} {unit}");
+        Figure { name: name.into(), value, unit, against: String::new(), ratio: None, goal, holds }
+    }
+}
+
 /// Put figures into the list, in place of those of the same name.
 pub fn record(figures: &[Figure]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");

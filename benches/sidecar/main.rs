@@ -2,10 +2,13 @@
 //! log. `make bench-sidecar`. Results go to `target/bench.json`; `docs/performance.md` tells the story.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod application;
 mod figures;
 mod load;
 mod proxies;
+mod usage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use figures::Figure;
@@ -18,7 +21,7 @@ const ROUNDS: usize = 3;
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let application = load::application();
+    let application = application::start();
     let seconds: f64 =
         std::env::var("VISIOBOOK_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4.0);
     let mut figures = Vec::new();
@@ -29,10 +32,10 @@ fn main() {
     let (settings, token) = full_settings(folder.path(), application, full_port);
     let full = proxies::sidecar(folder.path(), "full", &settings, full_port);
     let start = bare.start.as_secs_f64() * 1000.0;
-    figures.push(absolute("sidecar start to listening", start, "ms", "<= 20 ms", start <= 20.0));
+    figures.push(Figure::absolute("sidecar start to listening", start, "ms", "<= 20 ms", start <= 20.0));
     std::thread::sleep(Duration::from_secs(1));
-    let idle = full.resident_mib();
-    figures.push(absolute("sidecar resident memory, idle", idle, "MiB", "<= 8 MiB", idle <= 8.0));
+    let idle = usage::resident_mib(full.pid);
+    figures.push(Figure::absolute("sidecar resident memory, idle", idle, "MiB", "<= 8 MiB", idle <= 8.0));
 
     let mut most = 0.0_f64;
     for (bytes, size) in [(1 << 10, "1 KiB"), (100 << 10, "100 KiB")] {
@@ -41,7 +44,7 @@ fn main() {
             for _ in 0..ROUNDS {
                 for (proxy, rounds) in [&nginx, &bare, &full].into_iter().zip(&mut rounds) {
                     let headers = if std::ptr::eq(proxy, &full) { token.clone() } else { String::new() };
-                    let load = Load { address: proxy.address, bytes, connections, headers, rate: None };
+                    let load = get(proxy, bytes, &headers, connections, None);
                     rounds.push(cost(proxy, &load, seconds));
                 }
             }
@@ -80,8 +83,8 @@ fn main() {
             }
         }
     }
-    let loaded = full.resident_mib();
-    figures.push(absolute(
+    let loaded = usage::resident_mib(full.pid);
+    figures.push(Figure::absolute(
         "sidecar resident memory, after 500 connections",
         loaded,
         "MiB",
@@ -91,13 +94,7 @@ fn main() {
 
     // Latency at half of what nginx can do, sent when it is due and not when the last answer is there.
     let latency = |proxy: &Proxy, headers: &str| {
-        let load = Load {
-            address: proxy.address,
-            bytes: 1 << 10,
-            connections: 50,
-            headers: headers.into(),
-            rate: Some(most / 2.0),
-        };
+        let load = get(proxy, 1 << 10, headers, 50, Some(most / 2.0));
         let outcome = load.run(Duration::from_secs(1), Duration::from_secs_f64(seconds * 2.0), || ());
         check(&outcome);
         (outcome.percentile(0.5), outcome.percentile(0.99))
@@ -135,11 +132,21 @@ fn main() {
     }
 }
 
+/// Clients that ask for bodies of so many bytes, with further header lines.
+fn get(proxy: &Proxy, bytes: usize, headers: &str, connections: usize, rate: Option<f64>) -> Load {
+    let request = format!(
+        "GET /{bytes} HTTP/1.1\r\nhost: users\r\nuser-agent: bench/1.0\r\naccept: */*\r\n{headers}\r\n"
+    );
+    let request = Arc::new(move |bytes: &mut Vec<u8>| bytes.extend_from_slice(request.as_bytes()));
+    Load { address: proxy.address, connections, request, rate }
+}
+
 /// Microseconds of CPU a request, and requests a second.
 fn cost(proxy: &Proxy, load: &Load, seconds: f64) -> (f64, f64) {
     let mut cpu = Vec::new();
-    let outcome =
-        load.run(Duration::from_secs(1), Duration::from_secs_f64(seconds), || cpu.push(proxy.cpu_seconds()));
+    let outcome = load.run(Duration::from_secs(1), Duration::from_secs_f64(seconds), || {
+        cpu.push(usage::cpu_seconds(proxy.pid))
+    });
     check(&outcome);
     ((cpu[1] - cpu[0]) * 1e6 / outcome.requests as f64, outcome.rate())
 }
@@ -181,11 +188,6 @@ fn full_settings(folder: &std::path::Path, application: u16, port: u16) -> (Valu
         "errors": { "envelope": true, "mask": true },
     });
     (settings, format!("authorization: Bearer {token}\r\norigin: https://www.visiobook.com\r\n"))
-}
-
-fn absolute(name: &str, value: f64, unit: &'static str, goal: &'static str, holds: bool) -> Figure {
-    println!("{name}: {value:.1} {unit}");
-    Figure { name: name.into(), value, unit, against: String::new(), ratio: None, goal, holds }
 }
 
 fn median<T>(rounds: &[T], of: impl Fn(&T) -> f64) -> f64 {

@@ -12,7 +12,7 @@ use serde_json::Value;
 pub struct Proxy {
     child: Child,
     /// The process that does the work.
-    pid: u32,
+    pub pid: u32,
     pub address: SocketAddr,
     /// From its start until it took a connection.
     pub start: Duration,
@@ -96,23 +96,6 @@ fn child_of(parent: u32) -> u32 {
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("nginx has no worker");
-}
-
-impl Proxy {
-    /// Seconds of CPU that it has used.
-    pub fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        ticks / 100.0
-    }
-
-    /// Resident mebibytes.
-    pub fn resident_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-    }
 }
 
 impl Drop for Proxy {

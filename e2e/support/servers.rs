@@ -122,6 +122,12 @@ impl Server {
         self.signal_all("STOP");
     }
 
+    /// Its first process, which all others of it are children of.
+    #[allow(dead_code)] // Of those that share this file, one needs it.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// Wake it.
     pub fn thaw(&self) {
         self.signal_all("CONT");
@@ -171,10 +177,9 @@ impl Server {
     fn signal_all(&self, name: &str) {
         let Some(child) = &self.child else { panic!("it does not run") };
         // The server's own children hold the connections.
-        let children = format!("/proc/{0}/task/{0}/children", child.id());
-        let children = fs::read_to_string(children).unwrap();
+        let children = children(child.id());
         signal(child.id(), name);
-        children.split_whitespace().for_each(|id| signal(id.parse().unwrap(), name));
+        children.into_iter().for_each(|id| signal(id, name));
     }
 
     fn postgres_command(&self) -> Command {
@@ -235,6 +240,12 @@ impl Drop for Server {
     }
 }
 
+/// The children of a process.
+pub fn children(id: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    children.split_whitespace().map(|id| id.parse().unwrap()).collect()
+}
+
 fn signal(id: u32, name: &str) {
     // It may have ended by itself.
     let _ = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status();
@@ -245,7 +256,7 @@ fn is_root() -> bool {
 }
 
 /// The newest of Debian's.
-fn postgres_folder() -> PathBuf {
+pub fn postgres_folder() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("apt-get install postgresql");
     let newest = versions.map(|version| version.unwrap().path()).max().expect("apt-get install postgresql");
     newest.join("bin")

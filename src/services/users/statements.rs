@@ -115,7 +115,7 @@ pub(super) const PASSWORD: &str = "SELECT password FROM users WHERE id = $1";
 pub(super) const BY_EMAIL: &str =
     "SELECT id, password, status, role FROM users WHERE lower(email) = lower($1)";
 /// Role of who calls, where the session holds; and the version of whom the request is about.
-pub(super) const ADMIT: &str = "SELECT u.role, (SELECT version FROM users WHERE id = $3) FROM user_sessions s \
+pub const ADMIT: &str = "SELECT u.role, (SELECT version FROM users WHERE id = $3) FROM user_sessions s \
     JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL \
     AND s.expires_at > now() AND u.status = 'active'";
 pub(super) const LOGGED_IN: &str = "UPDATE users SET last_login = now(), login_count = login_count + 1 \
