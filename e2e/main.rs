@@ -2,9 +2,11 @@
 //!
 //! `installed` speaks to the operator that runs in the cluster. `process` starts operators of its own, as processes
 //! under the same ServiceAccount, each for its own namespaces, while the installed one is scaled to zero: those tests
-//! kill, freeze and starve them. `replaced` gives the installed one another image.
+//! kill, freeze and starve them. `alone` are those of them beside which no other test can run. `replaced` gives the
+//! installed one another image.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code)]
 
+mod alone;
 mod installed;
 mod process;
 mod replaced;

@@ -9,10 +9,8 @@ use visiobook::cli;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // One TLS provider for the whole process. It is refused only if there is one already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match cli::run(cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::tell(&error),
-    }
+    cli::program(|| {
+        cli::end_with_the_reader();
+        cli::run(cli::parse())
+    })
 }

@@ -88,6 +88,8 @@ write_configs() {
   render cni.conflist >"$STATE/cni/10-visiobook.conflist"
   render containerd.toml >"$STATE/containerd.toml"
   render kubelet.yaml >"$STATE/kubelet.yaml"
+  # 1.30 refuses what it does not know yet.
+  [ "${VISIOBOOK_KUBERNETES:-}" != 1.30 ] || sed -i '/^failCgroupV1:/d' "$STATE/kubelet.yaml"
   render Corefile >"$STATE/Corefile"
 }
 
@@ -147,7 +149,9 @@ command_of() { # COMPONENT
       --cluster-cidr=$PODS --hostname-override=$NODE --bind-address=$NODE_IP --oom-score-adj=0
       # These settings belong to the whole machine, not to the namespace.
       --conntrack-max-per-core=0 --conntrack-tcp-timeout-established=0
-      --conntrack-tcp-timeout-close-wait=0) ;;
+      --conntrack-tcp-timeout-close-wait=0)
+      # There nftables are an alpha.
+      [ "${VISIOBOOK_KUBERNETES:-}" != 1.30 ] || COMMAND+=(--feature-gates=NFTablesProxyMode=true) ;;
     coredns) COMMAND=(coredns -conf "$STATE/Corefile") ;;
     metrics-server) COMMAND=(metrics-server --kubeconfig="$STATE/kubeconfig"
       --authentication-kubeconfig="$STATE/kubeconfig" --authorization-kubeconfig="$STATE/kubeconfig"

@@ -6,21 +6,23 @@
 
 TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
-FAMILIES=(kubernetes etcd coredns kwok metrics-server podinfo h2spec definitions)
+# The version that is developed against, or another one that is supported: VISIOBOOK_KUBERNETES=1.30.
+KUBERNETES=kubernetes${VISIOBOOK_KUBERNETES:+-$VISIOBOOK_KUBERNETES}
+FAMILIES=("$KUBERNETES" etcd coredns kwok metrics-server podinfo h2spec definitions)
 # No part of the cluster: built by the test or the benchmark that runs them.
 ON_DEMAND=(helm argocd prometheus cyclonus traefik external-secrets argo-rollouts k6)
 # Programs of the distribution that they work with.
 declare -A WITH=([argocd]='git redis-server')
 
 # What a first build costs on two cores.
-declare -A ESTIMATE=([kubernetes]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
+declare -A ESTIMATE=([kubernetes]='6 min' [kubernetes-1.30]='6 min' [etcd]='30 s' [coredns]='2 min' [kwok]='1 min' [metrics-server]='2 min' [podinfo]='30 s' [h2spec]='5 s'
   [definitions]='5 s' [helm]='2 min' [argocd]='4 min' [prometheus]='4 min' [cyclonus]='1 min'
   [traefik]='6 min' [external-secrets]='6 min' [argo-rollouts]='4 min' [k6]='2 min')
 
 # Without these flags the programs report v0.0.0, and clients would treat the server as unversioned.
-kubernetes_version_flags() {
+kubernetes_version_flags() { # FAMILY
   local version package
-  version=$(grep -oP 'k8s.io/kubernetes \Kv\S+' "$TOOLS_SOURCE/kubernetes/go.mod")
+  version=$(grep -oP 'k8s.io/kubernetes \Kv\S+' "$TOOLS_SOURCE/$1/go.mod")
   for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     printf -- '-X %s.gitVersion=%s -X %s.gitMajor=%s -X %s.gitMinor=%s ' \
       $package "$version" $package "$(cut -d. -f1 <<<"${version#v}")" $package "$(cut -d. -f2 <<<"$version")"
@@ -29,7 +31,7 @@ kubernetes_version_flags() {
 
 link_flags() { # FAMILY
   local flags='-s -w'
-  [ "$1" != kubernetes ] || flags+=" $(kubernetes_version_flags)"
+  [ "$1" != "$KUBERNETES" ] || flags+=" $(kubernetes_version_flags "$1")"
   echo "$flags"
 }
 

@@ -35,7 +35,7 @@ async fn the_api_server_takes_what_is_rendered() {
     let installed = |object: &&Value| !Kind::OPTIONAL.iter().any(|kind| object["kind"] == kind.as_str());
     let manifests: Vec<String> = rendered
         .iter()
-        // process::strict holds these to their own definitions, which this cluster does not have.
+        // alone::strict holds these to their own definitions, which this cluster does not have.
         .filter(installed)
         .map(|object| {
             let mut object = object.clone();

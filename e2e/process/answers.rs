@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::{collections::HashMap, sync::Mutex};
 
 use super::state;
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::{Proxy, Verdict, tail};
 
 /// Long enough for the last status, which waits for two seconds after the one before it.
@@ -32,8 +32,7 @@ const FAULTS: [(&str, Fault); 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_fails_at_any_step_leads_to_the_same_end_with_few_more_writes() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "answers").await;
+    let stage = Stage::new("answers").await;
     let site = &stage.site;
     state::secret(site).await;
     let proxy = Proxy::start().await;
@@ -118,8 +117,7 @@ fn break_once(proxy: &Proxy, cases: &[(String, usize, Fault)]) -> Arc<Mutex<usiz
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_refuses_everything_for_a_while_is_not_stormed() {
     const SERVICES: usize = 10;
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "storm").await;
+    let stage = Stage::new("storm").await;
     let site = &stage.site;
     state::secret(site).await;
     let proxy = Proxy::start().await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use visiobook::api::kinds::Kind;
 
 use super::state;
-use crate::support::operator::{Calm, Operator, Stage, calm};
+use crate::support::operator::{Operator, Stage};
 use crate::support::proxy::Proxy;
 
 /// Namespaces that are worked in side by side.
@@ -39,8 +39,7 @@ async fn a_crash_at_any_write_of_an_update_leads_to_the_same_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_changes_while_its_operator_is_dead_ends_as_its_new_spec_says() {
-    let calm = calm().await;
-    let lanes = join_all((0..LANES).map(|lane| Lane::new(&calm, "meanwhile", lane))).await;
+    let lanes = join_all((0..LANES).map(|lane| Lane::new("meanwhile", lane))).await;
     let clean = &lanes[0].run("clean-run", None, &state::first_spec()).await;
     let cases = lanes.iter().enumerate().map(|(index, lane)| async move {
         for write in (1..=clean.writes).skip(index).step_by(LANES) {
@@ -76,8 +75,7 @@ async fn a_service_that_changes_while_its_operator_is_dead_ends_as_its_new_spec_
 }
 
 async fn crash_everywhere(what: &str, before: Option<Value>, after: Value) {
-    let calm = calm().await;
-    let lanes = join_all((0..LANES).map(|lane| Lane::new(&calm, what, lane))).await;
+    let lanes = join_all((0..LANES).map(|lane| Lane::new(what, lane))).await;
     let clean = lanes[0].run("clean-run", before.as_ref(), &after).await;
     assert!(clean.writes >= 8, "a {what} is more than {} writes", clean.writes);
 
@@ -121,8 +119,8 @@ struct Clean {
 }
 
 impl Lane {
-    async fn new(calm: &Calm, what: &str, lane: usize) -> Lane {
-        let stage = Stage::new(calm, &format!("crash-{what}-{lane}")).await;
+    async fn new(what: &str, lane: usize) -> Lane {
+        let stage = Stage::new(&format!("crash-{what}-{lane}")).await;
         state::secret(&stage.site).await;
         Lane { stage, proxy: Proxy::start().await }
     }

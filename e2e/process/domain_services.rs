@@ -7,19 +7,18 @@ use visiobook::contract::SIDECAR_PORT;
 
 use crate::support::eventually;
 use crate::support::exchange::send;
-use crate::support::operator::{SIDECAR_IMAGE, Stage, calm};
+use crate::support::operator::{SIDECAR_IMAGE, Stage};
 use crate::support::servers::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_come_from_a_resource_with_two_secrets_and_their_sidecar_checks_tokens() {
-    let calm = calm().await;
     let host: IpAddr = std::env::var("VISIOBOOK_HOST")
         .ok()
         .and_then(|host| host.parse().ok())
         .expect("VISIOBOOK_HOST: the address under which pods reach this machine (`cluster env` prints it)");
     let database = Server::postgres_on(host);
     let environment = json!({ "type": "development", "defaults": { "replicas": 1 } });
-    let stage = Stage::governed(&calm, "users", environment).await;
+    let stage = Stage::governed("users", environment).await;
     let site = &stage.site;
     let operator = stage.launch(Default::default());
     operator.leads().await;

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names;
 
-use crate::support::operator::{Calm, Operator, Stage, calm, visiobook};
+use crate::support::operator::{Operator, Stage, visiobook};
 use crate::support::proxy::{Proxy, tail};
 use crate::support::{Site, conditions, events, eventually, is, kubectl, message, quick, try_kubectl};
 
-async fn stage(calm: &Calm, name: &str) -> Stage {
-    Stage::governed(calm, name, json!({ "type": "development", "defaults": { "replicas": 1 } })).await
+async fn stage(name: &str) -> Stage {
+    Stage::governed(name, json!({ "type": "development", "defaults": { "replicas": 1 } })).await
 }
 
 /// A service that calls these.
@@ -80,8 +80,7 @@ async fn start(stage: &Stage) -> Operator {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_services_start_in_order_from_nothing_and_say_what_they_wait_for() {
-    let calm = calm().await;
-    let stage = stage(&calm, "order").await;
+    let stage = stage("order").await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -146,8 +145,7 @@ async fn three_services_start_in_order_from_nothing_and_say_what_they_wait_for()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cycle_is_named_whole_takes_nothing_down_and_ends_with_its_cause() {
-    let calm = calm().await;
-    let stage = stage(&calm, "cycle").await;
+    let stage = stage("cycle").await;
     let site = &stage.site;
     let _operator = start(&stage).await;
     // Two that run, and then come to wait for each other.
@@ -182,8 +180,7 @@ async fn a_cycle_is_named_whole_takes_nothing_down_and_ends_with_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_takes_no_pod_out_lets_replacements_in_and_holds_a_new_revision() {
-    let calm = calm().await;
-    let stage = stage(&calm, "latch").await;
+    let stage = stage("latch").await;
     let site = &stage.site;
     let operator = start(&stage).await;
     site.apply("store", quick(json!({}))).await;
@@ -222,8 +219,7 @@ async fn an_outage_takes_no_pod_out_lets_replacements_in_and_holds_a_new_revisio
 
 #[tokio::test(flavor = "multi_thread")]
 async fn continuous_takes_pods_out_for_an_outage_and_lets_them_in_again() {
-    let calm = calm().await;
-    let stage = stage(&calm, "continuous").await;
+    let stage = stage("continuous").await;
     let site = &stage.site;
     let _operator = start(&stage).await;
     site.apply("store", quick(json!({}))).await;
@@ -252,8 +248,7 @@ async fn continuous_takes_pods_out_for_an_outage_and_lets_them_in_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_operator_ready_pods_stay_new_ones_wait_and_eject_leaves_none_that_do() {
-    let calm = calm().await;
-    let stage = stage(&calm, "away").await;
+    let stage = stage("away").await;
     let site = &stage.site;
     let mut operator = start(&stage).await;
     site.apply("store", quick(json!({}))).await;
@@ -317,12 +312,11 @@ async fn without_an_operator_ready_pods_stay_new_ones_wait_and_eject_leaves_none
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_the_colour_that_does_not_serve_are_gated_too() {
-    let calm = calm().await;
     let environment = json!({
         "type": "development", "defaults": { "replicas": 1 },
         "rollout": { "strategy": "BlueGreen", "soakSeconds": 1, "warmSeconds": 3600 },
     });
-    let stage = Stage::governed(&calm, "gate-colours", environment).await;
+    let stage = Stage::governed("gate-colours", environment).await;
     let site = &stage.site;
     let _operator = start(&stage).await;
     // A Service of somebody else's is there, and nothing more is known of it.
@@ -369,8 +363,7 @@ impl Drop for Policy {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_the_operators_token_can_say_one_thing_of_a_pod_and_nothing_of_others() {
-    let calm = calm().await;
-    let stage = stage(&calm, "gate-policy").await;
+    let stage = stage("gate-policy").await;
     let site = &stage.site;
     let _policy = Policy::of(&stage);
     site.apply_object(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "bare" },

@@ -8,7 +8,7 @@ use serde_json::json;
 use visiobook::api::kinds::Kind;
 
 use super::{soak, state};
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::{STANDIN, Site, eventually, sum};
 
@@ -18,8 +18,7 @@ const TOLERANCE: f64 = 1.15;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t25_services_that_come_and_go_leave_neither_memory_nor_series_behind() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "growth").await;
+    let stage = Stage::new("growth").await;
     let site = &stage.site;
     state::secret(site).await;
     let proxy = Proxy::start().await;
@@ -102,8 +101,7 @@ fn median(samples: &[u64], fifth: usize) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t25_a_service_that_cannot_work_is_looked_at_ever_less_and_a_refused_one_not_at_all() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "backoff").await;
+    let stage = Stage::new("backoff").await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);

@@ -8,15 +8,14 @@ use serde_json::{Value, json};
 
 use super::soak;
 use crate::support::STANDIN;
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::{Call, Proxy, tail};
 
 const SERVICES: usize = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_settled_services_cost_no_request_and_a_restart_costs_no_write() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "idle").await;
+    let stage = Stage::new("idle").await;
     let site = &stage.site;
     site.secret("shared", &[("token", "a value")]).await;
     let proxy = Proxy::start().await;

@@ -16,12 +16,11 @@ use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, Phase, ReleaseState};
 
 use super::rollout::{approve, ended, order, rollout, second, selected, selects, stage, state};
-use crate::support::operator::calm;
 use crate::support::proxy::Proxy;
 use crate::support::{Site, events, eventually, is, message, observed, quick};
 
 /// An image with an interpreter, so that a test can say what its Jobs do.
-pub(super) const PYTHON: &str = "docker.io/visiobook/example-python:1.0.0";
+pub const PYTHON: &str = "docker.io/visiobook/example-python:1.0.0";
 
 /// A service whose migration is this program; `release` makes revisions differ.
 fn migrating(program: &str, release: &str) -> Value {
@@ -68,8 +67,7 @@ fn watch(site: &Site) -> Arc<Mutex<BTreeSet<(String, String)>>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_that_fails_leaves_what_serves_alone_is_told_and_can_be_tried_again() {
-    let calm = calm().await;
-    let stage = stage(&calm, "migration-fails", json!({})).await;
+    let stage = stage("migration-fails", json!({})).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -123,8 +121,7 @@ async fn a_migration_that_fails_leaves_what_serves_alone_is_told_and_can_be_trie
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_first_revision_starts_before_its_migration_in_either_strategy() {
-    let calm = calm().await;
-    let stage = stage(&calm, "migration-first", json!({ "strategy": "RollingUpdate" })).await;
+    let stage = stage("migration-first", json!({ "strategy": "RollingUpdate" })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -154,8 +151,7 @@ async fn nothing_of_a_first_revision_starts_before_its_migration_in_either_strat
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t11_a_migration_runs_once_though_its_operator_dies_at_any_write() {
-    let calm = calm().await;
-    let stage = stage(&calm, "migration-dying", json!({ "soakSeconds": 1, "warmSeconds": 1 })).await;
+    let stage = stage("migration-dying", json!({ "soakSeconds": 1, "warmSeconds": 1 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -199,8 +195,7 @@ async fn t11_a_migration_runs_once_though_its_operator_dies_at_any_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_fails_before_the_switch_ends_the_release_and_one_that_passes_lets_it_go_on() {
-    let calm = calm().await;
-    let stage = stage(&calm, "check-before", json!({})).await;
+    let stage = stage("check-before", json!({})).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -231,8 +226,7 @@ async fn a_check_that_fails_before_the_switch_ends_the_release_and_one_that_pass
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_fails_after_the_switch_returns_traffic_by_itself() {
-    let calm = calm().await;
-    let stage = stage(&calm, "check-after", json!({ "soakSeconds": 2 })).await;
+    let stage = stage("check-after", json!({ "soakSeconds": 2 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -257,8 +251,7 @@ async fn a_check_that_fails_after_the_switch_returns_traffic_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_held_against_the_contract_and_one_that_breaks_it_ends() {
-    let calm = calm().await;
-    let stage = stage(&calm, "conformance", json!({ "checks": { "conformance": true } })).await;
+    let stage = stage("conformance", json!({ "checks": { "conformance": true } })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -285,8 +278,7 @@ async fn a_release_is_held_against_the_contract_and_one_that_breaks_it_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t09_a_check_that_cannot_start_ends_at_its_deadline_with_the_reason_and_takes_the_new_colour_with_it()
 {
-    let calm = calm().await;
-    let stage = stage(&calm, "check-nowhere", json!({ "deadlineSeconds": 120 })).await;
+    let stage = stage("check-nowhere", json!({ "deadlineSeconds": 120 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -318,8 +310,7 @@ async fn t09_a_check_that_cannot_start_ends_at_its_deadline_with_the_reason_and_
 #[tokio::test(flavor = "multi_thread")]
 async fn t03_t06_t08_while_a_check_runs_the_preview_answers_a_new_size_counts_and_an_approval_moves_traffic_once()
  {
-    let calm = calm().await;
-    let stage = stage(&calm, "check-meanwhile", json!({ "approval": true, "soakSeconds": 600 })).await;
+    let stage = stage("check-meanwhile", json!({ "approval": true, "soakSeconds": 600 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -361,8 +352,7 @@ async fn t03_t06_t08_while_a_check_runs_the_preview_answers_a_new_size_counts_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_colour_that_has_no_room_is_told_as_its_release_begins() {
-    let calm = calm().await;
-    let stage = stage(&calm, "no-room", json!({ "deadlineSeconds": 12 })).await;
+    let stage = stage("no-room", json!({ "deadlineSeconds": 12 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);

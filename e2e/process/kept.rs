@@ -16,7 +16,6 @@ use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, ReleaseState};
 
 use super::rollout::{ended, order, selects, stage, state};
-use crate::support::operator::calm;
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, Site, podinfo};
 
@@ -119,8 +118,7 @@ async fn follow(waiting: &mut [Kept], colour: Colour) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_connections_leave_the_colour_that_has_lost_its_traffic_and_lose_no_request() {
-    let calm = calm().await;
-    let stage = stage(&calm, "kept", json!({ "soakSeconds": 20 })).await;
+    let stage = stage("kept", json!({ "soakSeconds": 20 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);

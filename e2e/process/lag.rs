@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
 use super::state;
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::{Call, Proxy, tail};
 use crate::support::{eventually, kubectl};
 
@@ -16,8 +16,7 @@ const SETTLED: Duration = Duration::from_secs(7);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t22_a_watch_that_lags_doubles_nothing_and_storms_nobody() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "lag").await;
+    let stage = Stage::new("lag").await;
     let site = &stage.site;
     state::secret(site).await;
     // The same without a lag, to compare with.

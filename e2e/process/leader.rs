@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::state;
 use crate::support::eventually;
-use crate::support::operator::{Calm, Launch, Operator, Pace, Stage, calm, signal};
+use crate::support::operator::{Launch, Operator, Pace, Stage, signal};
 use crate::support::proxy::{Call, Proxy, Verdict, tail};
 
 /// Namespaces that are worked in side by side.
@@ -26,8 +26,8 @@ struct Pair {
 const NAMES: [&str; 2] = ["first", "second"];
 
 impl Pair {
-    async fn new(calm: &Calm, name: &str) -> Pair {
-        let stage = Stage::new(calm, name).await;
+    async fn new(name: &str) -> Pair {
+        let stage = Stage::new(name).await;
         state::secret(&stage.site).await;
         Pair { stage, proxies: [Proxy::start().await, Proxy::start().await] }
     }
@@ -58,8 +58,7 @@ fn changed(calls: &[Call]) -> Vec<Call> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t23_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes() {
-    let calm = calm().await;
-    let pair = Pair::new(&calm, "asleep").await;
+    let pair = Pair::new("asleep").await;
     let site = &pair.stage.site;
     let [mut first, _second] = pair.start().await;
     site.apply("shop", state::first_spec()).await;
@@ -86,8 +85,7 @@ async fn t23_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t23_a_write_that_is_overtaken_between_check_and_send_changes_nothing() {
-    let calm = calm().await;
-    let lanes = join_all((0..LANES).map(|lane| overtaken_lane(&calm, lane))).await;
+    let lanes = join_all((0..LANES).map(overtaken_lane)).await;
     let writes = {
         let lane = &lanes[0];
         let _operators = lane.start().await;
@@ -108,8 +106,8 @@ async fn t23_a_write_that_is_overtaken_between_check_and_send_changes_nothing() 
     .await;
 }
 
-async fn overtaken_lane(calm: &Calm, lane: usize) -> Pair {
-    Pair::new(calm, &format!("overtaken-{lane}")).await
+async fn overtaken_lane(lane: usize) -> Pair {
+    Pair::new(&format!("overtaken-{lane}")).await
 }
 
 /// Create a service and change it, without any trouble. Answers how many writes each took.
@@ -201,8 +199,7 @@ async fn overtake(pair: &Pair, write: usize, update: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_asked_to_stop_gives_the_lease_back_at_once() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "release").await;
+    let stage = Stage::new("release").await;
     let proxy = Proxy::start().await;
     // Without a release the standby would wait for fifteen seconds.
     let mut first = stage.launch(Launch {

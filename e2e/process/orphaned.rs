@@ -6,7 +6,7 @@ use kube::Api;
 use visiobook::api::kinds::Kind;
 
 use super::state;
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::{eventually, kubectl};
 
@@ -15,8 +15,7 @@ const WHOLE: usize = Kind::ALL.len() - Kind::OPTIONAL.len() - 1;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t24_without_an_operator_a_deleted_service_takes_its_children_along_and_so_does_its_namespace() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "orphaned").await;
+    let stage = Stage::new("orphaned").await;
     let site = &stage.site;
     state::secret(site).await;
     let proxy = Proxy::start().await;

@@ -17,7 +17,7 @@ use visiobook::contract::{METRICS_PORT, SIDECAR_PORT};
 
 use crate::support::conformance::conform_at;
 use crate::support::exchange::{address, send};
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::{Site, eventually, kubectl, message, try_kubectl};
 
 const SERVICES: [&str; 3] = ["database-service", "user-service", "book-service"];
@@ -165,9 +165,8 @@ fn sql(namespace: &str, sql: &str) -> Result<String, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_platform_comes_up_in_order_keeps_the_contract_and_survives_its_stores() {
-    let calm = calm().await;
     let environment = documents("environments/development.yaml").remove(0)["spec"].clone();
-    let stage = Stage::governed(&calm, "platform", environment).await;
+    let stage = Stage::governed("platform", environment).await;
     let site = &stage.site;
     let operator = stage.launch(Default::default());
     operator.leads().await;

@@ -23,7 +23,7 @@ use visiobook::api::{Outcome, ReleaseState, VisiobookService};
 use super::jobs::PYTHON;
 use super::rollout::{rollout, selects, stage};
 use crate::support::exchange::address;
-use crate::support::operator::{Launch, Operator, Pace, calm};
+use crate::support::operator::{Launch, Operator, Pace};
 use crate::support::{Clients, Site, eventually, missing_podinfo, podinfo, soak};
 
 /// Clients at once of short requests, which leave the machine time for the releases, and of long ones.
@@ -148,9 +148,7 @@ fn is_ready(pod: &Pod) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t12_releases_in_a_row_lose_nothing_while_the_operator_and_pods_are_killed() {
-    let calm = calm().await;
-    let stage =
-        stage(&calm, "in-a-row", json!({ "soakSeconds": 3, "warmSeconds": 5, "deadlineSeconds": 40 })).await;
+    let stage = stage("in-a-row", json!({ "soakSeconds": 3, "warmSeconds": 5, "deadlineSeconds": 40 })).await;
     let site = &stage.site;
     let start = || stage.launch(Launch { pace: Pace::Quick, ..Launch::default() });
     let mut operator = start();

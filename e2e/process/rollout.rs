@@ -11,7 +11,7 @@ use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, ReleaseState, RolloutStatus, VisiobookService};
 
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::{Proxy, Verdict};
 use crate::support::{Site, eventually, is, quick};
 
@@ -27,14 +27,14 @@ fn bad() -> Value {
     spec
 }
 
-pub(super) async fn stage(calm: &crate::support::operator::Calm, name: &str, rollout: Value) -> Stage {
+pub(super) async fn stage(name: &str, rollout: Value) -> Stage {
     let mut all = json!({ "strategy": "BlueGreen", "soakSeconds": 2, "warmSeconds": 3600 });
     visiobook::plan::merge(&mut all, rollout);
     let environment = json!({
         "type": "development", "rollout": all,
         "defaults": { "replicas": 2, "autoscaling": { "enabled": false } },
     });
-    Stage::governed(calm, name, environment).await
+    Stage::governed(name, environment).await
 }
 
 pub(super) fn rollout(service: &VisiobookService) -> Option<&RolloutStatus> {
@@ -87,8 +87,7 @@ pub(super) async fn selected(site: &Site, name: &str, colour: Colour) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
-    let calm = calm().await;
-    let stage = stage(&calm, "alternate", json!({})).await;
+    let stage = stage("alternate", json!({})).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -164,8 +163,7 @@ async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t10_a_release_that_never_gets_ready_ends_at_its_deadline_and_takes_nothing_with_it() {
-    let calm = calm().await;
-    let stage = stage(&calm, "deadline", json!({})).await;
+    let stage = stage("deadline", json!({})).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -202,8 +200,7 @@ async fn t10_a_release_that_never_gets_ready_ends_at_its_deadline_and_takes_noth
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t02_a_selector_that_is_edited_or_taken_away_goes_back_to_what_is_recorded() {
-    let calm = calm().await;
-    let stage = stage(&calm, "selector", json!({ "approval": true })).await;
+    let stage = stage("selector", json!({ "approval": true })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -247,8 +244,7 @@ async fn t02_a_selector_that_is_edited_or_taken_away_goes_back_to_what_is_record
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t01_an_abort_wins_before_and_after_the_switch() {
-    let calm = calm().await;
-    let stage = stage(&calm, "abort", json!({ "approval": true, "soakSeconds": 600 })).await;
+    let stage = stage("abort", json!({ "approval": true, "soakSeconds": 600 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -291,8 +287,7 @@ async fn t01_an_abort_wins_before_and_after_the_switch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t01_a_version_that_dies_after_the_switch_gives_its_traffic_back_by_itself() {
-    let calm = calm().await;
-    let stage = stage(&calm, "dead", json!({ "soakSeconds": 600 })).await;
+    let stage = stage("dead", json!({ "soakSeconds": 600 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -318,8 +313,7 @@ async fn t01_a_version_that_dies_after_the_switch_gives_its_traffic_back_by_itse
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t07_pods_that_die_while_a_release_waits_hold_it_back_until_others_are_ready() {
-    let calm = calm().await;
-    let stage = stage(&calm, "dying-pods", json!({ "approval": true, "soakSeconds": 600 })).await;
+    let stage = stage("dying-pods", json!({ "approval": true, "soakSeconds": 600 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -347,8 +341,7 @@ async fn t07_pods_that_die_while_a_release_waits_hold_it_back_until_others_are_r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t05_a_size_that_changes_all_the_time_holds_no_release_up() {
-    let calm = calm().await;
-    let stage = stage(&calm, "flapping", json!({})).await;
+    let stage = stage("flapping", json!({})).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -380,8 +373,7 @@ async fn t05_a_size_that_changes_all_the_time_holds_no_release_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t11_an_operator_that_dies_at_any_write_of_a_release_leaves_one_that_the_next_one_ends() {
-    let calm = calm().await;
-    let stage = stage(&calm, "dying", json!({ "soakSeconds": 1, "warmSeconds": 1 })).await;
+    let stage = stage("dying", json!({ "soakSeconds": 1, "warmSeconds": 1 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -441,8 +433,7 @@ async fn t11_an_operator_that_dies_at_any_write_of_a_release_leaves_one_that_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strategy_changes_both_ways_and_the_colour_that_serves_stays() {
-    let calm = calm().await;
-    let stage = stage(&calm, "strategies", json!({ "strategy": "RollingUpdate", "warmSeconds": 1 })).await;
+    let stage = stage("strategies", json!({ "strategy": "RollingUpdate", "warmSeconds": 1 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -492,10 +483,9 @@ async fn a_strategy_changes_both_ways_and_the_colour_that_serves_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_freeze_holds_releases_back_until_somebody_breaks_the_glass_and_lets_an_undo_through() {
-    let calm = calm().await;
     let freezes =
         json!([{ "reason": "sales", "from": "2026-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z" }]);
-    let stage = stage(&calm, "freeze", json!({ "freezes": freezes })).await;
+    let stage = stage("freeze", json!({ "freezes": freezes })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -548,8 +538,7 @@ async fn receiver() -> (String, std::sync::Arc<std::sync::Mutex<Vec<Value>>>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c29_people_are_told_once_of_each_release_also_when_the_operator_dies_meanwhile() {
-    let calm = calm().await;
-    let stage = stage(&calm, "told", json!({ "approval": true })).await;
+    let stage = stage("told", json!({ "approval": true })).await;
     let site = &stage.site;
     let (url, told) = receiver().await;
     // Nobody is there; a connection that is taken and never answered; one that is no URL; a Secret that is missing.

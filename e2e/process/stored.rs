@@ -5,14 +5,13 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
 use super::state;
-use crate::support::operator::{Stage, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::{STANDIN, Site, eventually, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t13_a_revision_that_a_later_release_stored_goes_on_and_the_next_one_is_rendered_anew() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "stored").await;
+    let stage = Stage::new("stored").await;
     let site = &stage.site;
     state::secret(site).await;
     let proxy = Proxy::start().await;

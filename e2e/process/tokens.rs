@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
-use crate::support::operator::{Launch, Stage, calm};
+use crate::support::operator::{Launch, Stage};
 use crate::support::proxy::{Call, Proxy, tail};
 use crate::support::{STANDIN, Site, events, eventually};
 
@@ -62,8 +62,7 @@ async fn templates(site: &Site) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_minted_kept_and_renewed_in_time_without_a_restart() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "token").await;
+    let stage = Stage::new("token").await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     // Made anew after 20 of 80 seconds.
@@ -137,8 +136,7 @@ async fn a_token_is_minted_kept_and_renewed_in_time_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verifiers_have_a_key_before_it_signs_and_the_old_one_until_its_tokens_are_gone() {
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "keys").await;
+    let stage = Stage::new("keys").await;
     let site = &stage.site;
     let operator = stage.launch(Launch {
         more: &["--service-token-seconds", "60", "--signing-key-seconds", "60"],
@@ -169,11 +167,10 @@ async fn verifiers_have_a_key_before_it_signs_and_the_old_one_until_its_tokens_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_secret_reaches_the_services_of_its_environment_and_follows_its_original() {
-    let calm = calm().await;
     let environment = json!({
         "type": "development", "defaults": { "replicas": 0, "copiedPullSecrets": ["registry"] },
     });
-    let stage = Stage::governed(&calm, "pull", environment).await;
+    let stage = Stage::governed("pull", environment).await;
     let site = &stage.site;
     let operator = stage.launch(Launch::default());
     operator.leads().await;

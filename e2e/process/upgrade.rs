@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
 use super::{soak, state};
-use crate::support::operator::{Launch, Stage, calm};
+use crate::support::operator::{Launch, Stage};
 use crate::support::proxy::{Proxy, tail};
 use crate::support::{STANDIN, Site, eventually};
 
@@ -23,8 +23,7 @@ const ADDED: &str = "NEXT_RELEASE";
 async fn t13_an_operator_that_renders_one_variable_more_restarts_nothing_and_repairs_to_the_old_template() {
     let next =
         PathBuf::from(std::env::var_os("VISIOBOOK_NEXT").expect("VISIOBOOK_NEXT: `make e2e` builds it"));
-    let calm = calm().await;
-    let stage = Stage::new(&calm, "upgrade").await;
+    let stage = Stage::new("upgrade").await;
     let site = &stage.site;
     state::secret(site).await;
     let proxy = Proxy::start().await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use visiobook::api::kinds::Kind;
 
-use crate::support::operator::{Launch, Stage, calm, visiobook};
+use crate::support::operator::{Launch, Stage, visiobook};
 use crate::support::{Site, conditions, events, eventually, quick};
 
 const SERVICES: usize = 6;
@@ -146,8 +146,7 @@ async fn pods(site: &Site) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t14_a_change_of_the_environment_arrives_in_waves_and_halts_where_it_breaks_pods() {
-    let calm = calm().await;
-    let stage = Stage::governed(&calm, "waves", environment("info", json!({}))).await;
+    let stage = Stage::governed("waves", environment("info", json!({}))).await;
     let site = &stage.site;
     let operator = stage.launch(Launch::default());
     operator.leads().await;
@@ -226,8 +225,7 @@ async fn t14_a_change_of_the_environment_arrives_in_waves_and_halts_where_it_bre
 async fn t14_what_a_newer_operator_renders_arrives_in_waves_where_the_environment_lets_it() {
     let next =
         PathBuf::from(std::env::var_os("VISIOBOOK_NEXT").expect("VISIOBOOK_NEXT: `make e2e` builds it"));
-    let calm = calm().await;
-    let stage = Stage::governed(&calm, "renders", environment("info", json!({}))).await;
+    let stage = Stage::governed("renders", environment("info", json!({}))).await;
     let site = &stage.site;
     let mut operator = stage.launch(Launch::default());
     operator.leads().await;

@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::proxy::Proxy;
 use super::{PATIENCE, Site, eventually, kubectl};
@@ -42,26 +41,6 @@ pub fn visiobook(arguments: &[&str]) -> (i32, String) {
 /// The operator's image in the cluster of the tests.
 pub const SIDECAR_IMAGE: &str = "ghcr.io/visiobook/visiobook:dev";
 
-/// Held for as long as a test runs.
-pub enum Calm {
-    /// Others may run beside it.
-    Shared(RwLockReadGuard<'static, ()>),
-    /// Nobody else does: it harms what all of them need.
-    Alone(RwLockWriteGuard<'static, ()>),
-}
-
-static CALM: RwLock<()> = RwLock::const_new(());
-
-/// Wait until nobody harms what all tests need. Once in each test: a second one could wait for ever.
-pub async fn calm() -> Calm {
-    Calm::Shared(CALM.read().await)
-}
-
-/// Wait until nobody else runs.
-pub async fn alone() -> Calm {
-    Calm::Alone(CALM.write().await)
-}
-
 /// A namespace with an account for an operator that looks after it, and lives in it.
 pub struct Stage {
     pub site: Site,
@@ -71,12 +50,12 @@ pub struct Stage {
 
 impl Stage {
     /// A namespace whose services have no pods unless they ask for some: what is tested here is what is written.
-    pub async fn new(calm: &Calm, name: &str) -> Stage {
-        Stage::governed(calm, name, json!({ "type": "development", "defaults": { "replicas": 0 } })).await
+    pub async fn new(name: &str) -> Stage {
+        Stage::governed(name, json!({ "type": "development", "defaults": { "replicas": 0 } })).await
     }
 
     /// A namespace under an environment with this spec.
-    pub async fn governed(_: &Calm, name: &str, environment: Value) -> Stage {
+    pub async fn governed(name: &str, environment: Value) -> Stage {
         let site = Site::new(name, environment).await;
         site.apply_object(digest_key()).await;
         site.apply_object(signing_keys()).await;

@@ -18,10 +18,5 @@ struct Sidecar {
 }
 
 fn main() -> ExitCode {
-    // One TLS provider for the whole process. It is refused only if there is one already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match cli::sidecar::run(Sidecar::parse().args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::tell(&error),
-    }
+    cli::program(|| cli::sidecar::run(Sidecar::parse().args))
 }

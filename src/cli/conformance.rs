@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// Seconds that one answer may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     timeout: f64,
+    /// Seconds until there has to be a way to the service: that to a new Service is known to each node in its time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "CONFORMANCE_WAIT")]
+    wait: u32,
     /// Print all checks and leave.
     #[arg(long)]
     list: bool,
@@ -72,7 +75,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         .ok()
         .filter(|timeout| !timeout.is_zero())
         .context("--timeout: write a number of seconds greater than 0")?;
-    let target = Target { url, contract_url: args.contract_url, token: args.token, timeout };
+    let wait = Duration::from_secs(args.wait.into());
+    let target = Target { url, contract_url: args.contract_url, token: args.token, timeout, wait };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(conformance::examine(&target, spec))?;
     match args.output {

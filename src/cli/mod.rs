@@ -25,7 +25,7 @@ mod validate;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use failed::Failed;
-pub use failed::tell;
+pub use failed::{end_with_the_reader, program};
 pub use reference::reference;
 
 /// The Visiobook platform on Kubernetes.

@@ -18,11 +18,14 @@ mod survey;
 mod tokens;
 mod verdict;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use report::Report;
 pub use spec::Spec;
 pub use survey::Error;
+
+/// Between two tries to reach it.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Whom to ask.
 #[derive(Clone, Debug)]
@@ -35,13 +38,19 @@ pub struct Target {
     pub token: Option<String>,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// How long it may take until there is a way to it at all.
+    pub wait: Duration,
 }
 
 /// Ask a service everything, and judge what it answered. Fails only on an address that is none.
 pub async fn examine(target: &Target, spec: Spec) -> Result<Report, Error> {
-    match survey::ask(target, spec).await {
-        Ok(survey) => Ok(Report::of(&survey)),
-        Err(Error::Unreachable { url, reason }) => Ok(Report::unreachable(url, &reason)),
-        Err(error) => Err(error),
+    let deadline = Instant::now() + target.wait;
+    loop {
+        match survey::ask(target, spec.clone()).await {
+            Ok(survey) => return Ok(Report::of(&survey)),
+            Err(Error::Unreachable { .. }) if Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            Err(Error::Unreachable { url, reason }) => return Ok(Report::unreachable(url, &reason)),
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -17,6 +17,8 @@ use crate::rollout::{Run, Stored};
 const MIGRATION_SECONDS: i64 = 300;
 /// How often it is tried again.
 const RETRIES: i32 = 2;
+/// Seconds until every node knows the way to a Service that was made for the release.
+const WAY: u32 = 30;
 /// What a pod of a Job has in common with those of the service.
 const KEPT: [&str; 12] = [
     "serviceAccountName",
@@ -154,11 +156,14 @@ fn check(
     let mut containers = Vec::new();
     if checked.conformance {
         // Several pods answer, and after the switch others call.
-        let env = json!([
-            { "name": "CONFORMANCE_SUMMARY", "value": "/dev/termination-log" },
-            { "name": "CONFORMANCE_SHARED", "value": "true" },
-        ]);
-        containers.push(own("conformance", vec!["--url".into(), url.clone()], env));
+        let mut env = vec![
+            json!({ "name": "CONFORMANCE_SUMMARY", "value": "/dev/termination-log" }),
+            json!({ "name": "CONFORMANCE_SHARED", "value": "true" }),
+        ];
+        if run.phase == Phase::Preview {
+            env.push(json!({ "name": "CONFORMANCE_WAIT", "value": WAY.to_string() }));
+        }
+        containers.push(own("conformance", vec!["--url".into(), url.clone()], env.into()));
     }
     if let Some(measured) = checked.measured.as_ref().filter(|_| run.phase == Phase::Live) {
         let args = questions(site.owner, site.decision.colour, measured, soak);

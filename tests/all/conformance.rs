@@ -514,6 +514,7 @@ async fn examine(broken: &'static str, spec: &str) -> Report {
         contract_url: Some(format!("http://{contract}/")),
         token: None,
         timeout: Duration::from_secs(10),
+        wait: Duration::ZERO,
     };
     conformance::examine(&target, Spec::read(spec).unwrap()).await.unwrap()
 }
@@ -582,6 +583,7 @@ async fn a_service_that_does_not_answer_is_one_failure() {
         contract_url: None,
         token: None,
         timeout: Duration::from_secs(2),
+        wait: Duration::ZERO,
     };
     let report = conformance::examine(&target, Spec::default()).await.unwrap();
     assert_eq!((report.checks.len(), report.failed), (1, 1));
@@ -590,9 +592,40 @@ async fn a_service_that_does_not_answer_is_one_failure() {
 }
 
 #[tokio::test]
+async fn a_way_to_a_service_may_be_there_a_moment_later() {
+    let (traffic, contract) = start("").await;
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let target = Target {
+        url: format!("http://{address}"),
+        contract_url: Some(format!("http://{contract}")),
+        token: None,
+        timeout: Duration::from_secs(10),
+        wait: Duration::from_secs(30),
+    };
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut to = tokio::net::TcpStream::connect(traffic).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut to).await });
+            }
+        });
+    };
+    let (report, ()) = tokio::join!(conformance::examine(&target, Spec::default()), later);
+    let report = report.unwrap();
+    assert_eq!(report.failed, 0, "{}", report.text());
+}
+
+#[tokio::test]
 async fn an_address_that_is_none_is_refused() {
-    let target =
-        Target { url: "books".into(), contract_url: None, token: None, timeout: Duration::from_secs(2) };
+    let target = Target {
+        url: "books".into(),
+        contract_url: None,
+        token: None,
+        timeout: Duration::from_secs(2),
+        wait: Duration::from_secs(60),
+    };
     let told = conformance::examine(&target, Spec::default()).await.unwrap_err().to_string();
     assert!(told.contains("write it as http://HOST:PORT"), "{told}");
 }

@@ -228,7 +228,10 @@ fn a_release_is_checked_at_the_preview_and_again_where_it_serves() {
     assert_eq!(conformance["args"], json!(["--url", "http://users-preview"]));
     assert_eq!(conformance["image"], crate::cases::SIDECAR_IMAGE);
     let shared = json!({ "name": "CONFORMANCE_SHARED", "value": "true" });
-    assert!(conformance["env"].as_array().expect("variables").contains(&shared), "several pods answer");
+    let wait = json!({ "name": "CONFORMANCE_WAIT", "value": "30" });
+    let env = conformance["env"].as_array().expect("variables");
+    assert!(env.contains(&shared), "several pods answer");
+    assert!(env.contains(&wait), "nodes learn of the preview one after the other");
     let check = &pod["containers"][0];
     assert_eq!((&check["image"], &check["args"]), (&json!("ghcr.io/visiobook/smoke:1"), &json!(["run"])));
     let env = check["env"].to_string();

@@ -1,8 +1,12 @@
 //! The sidecar that is planned beside an application: its container, its keys and what it is told.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 use visiobook::api::names::Colour;
 use visiobook::check;
+use visiobook::contract::settings::Settings;
 use visiobook::facts::{DeploymentFact, EnvironmentFact, SecretFact};
 use visiobook::{plan, rollout};
 
@@ -299,4 +303,95 @@ fn requests_pass_through_sidecars_only_once_every_pod_has_one() {
     assert_eq!(target(Some(8080), Some(running(&hash, 0))), 8080, "some have one");
     assert_eq!(target(Some(8080), Some(running(&hash, 1))), 15080, "all have one");
     assert_eq!(target(Some(15080), Some(running("before", 1))), 15080, "all had one before");
+}
+
+/// What operators of earlier releases told sidecars, and what sidecars of them read: a folder for each release, which
+/// `VISIOBOOK_KEEP_RELEASE=0.2.0 cargo test --test all earlier` adds.
+fn earlier() -> Vec<(String, Vec<Value>, Value)> {
+    let releases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/releases");
+    if let Ok(version) = std::env::var("VISIOBOOK_KEEP_RELEASE") {
+        let folder = releases.join(version);
+        fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, value: &Value| {
+            fs::write(folder.join(name), serde_json::to_string_pretty(value).unwrap() + "\n").unwrap();
+        };
+        write("told.json", &told().into());
+        write("schema.json", &serde_json::to_value(schemars::schema_for!(Settings)).unwrap());
+    }
+    let read = |path: PathBuf| serde_json::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap();
+    let kept: Vec<_> = fs::read_dir(releases).unwrap().map(|release| release.unwrap()).collect();
+    assert!(!kept.is_empty());
+    let release = |folder: fs::DirEntry| {
+        let told = read(folder.path().join("told.json")).as_array().unwrap().clone();
+        (folder.file_name().into_string().unwrap(), told, read(folder.path().join("schema.json")))
+    };
+    kept.into_iter().map(release).collect()
+}
+
+/// What the sidecars of all examples and cases are told today.
+fn told() -> Vec<Value> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut told = Vec::new();
+    let mut files: Vec<_> = fs::read_dir(golden).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|name| name == "yaml")) {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&fs::read_to_string(file).unwrap()).unwrap();
+        let containers =
+            |object: &Value| object["spec"]["template"]["spec"]["initContainers"].as_array().cloned();
+        for container in objects.iter().filter_map(containers).flatten() {
+            let variables = container["env"].as_array().cloned().unwrap_or_default();
+            let settings = variables.iter().find(|variable| variable["name"] == "VISIOBOOK_SIDECAR");
+            told.extend(
+                settings.map(|said| serde_json::from_str::<Value>(said["value"].as_str().unwrap()).unwrap()),
+            );
+        }
+    }
+    assert!(told.len() > 5, "{}", told.len());
+    told
+}
+
+/// The first field of a document that a schema does not have.
+fn unknown(document: &Value, schema: &Value, root: &Value, at: &str) -> Option<String> {
+    if let Some(path) = schema["$ref"].as_str() {
+        return unknown(document, &root["$defs"][path.rsplit('/').next()?], root, at);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let choice = choices.iter().find(|choice| choice["type"] != "null")?;
+        return unknown(document, choice, root, at);
+    }
+    match document {
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let at = format!("{at}/{name}");
+            let other = Some(&schema["additionalProperties"]).filter(|other| other.is_object());
+            match schema["properties"].get(name).or(other) {
+                Some(known) => unknown(value, known, root, &at),
+                None => Some(at),
+            }
+        }),
+        Value::Array(items) => {
+            items.iter().find_map(|item| unknown(item, &schema["items"], root, &format!("{at}/-")))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_sidecar_reads_what_an_earlier_operator_tells_it() {
+    for (release, told, _) in earlier() {
+        for settings in told {
+            let read = serde_json::from_value::<Settings>(settings.clone());
+            assert!(read.is_ok(), "{release}: {read:?} of {settings}");
+        }
+    }
+}
+
+#[test]
+fn an_earlier_sidecar_knows_all_that_it_is_told_today() {
+    for (release, _, schema) in earlier() {
+        for settings in told() {
+            assert_eq!(unknown(&settings, &schema, &schema, ""), None, "{release} would refuse {settings}");
+        }
+        let newer = json!({ "service": "users", "logs": { "level": "info", "shape": "round" } });
+        assert_eq!(unknown(&newer, &schema, &schema, ""), Some("/logs/shape".into()));
+    }
 }

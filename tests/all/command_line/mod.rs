@@ -96,3 +96,16 @@ fn a_pipe_gets_no_colours() {
     let run = visiobook(&["validate", "-f", "examples/absent.yaml"], "");
     assert!(run.code == 2 && !run.told.contains('\u{1b}'), "{:?}", run.told);
 }
+
+#[test]
+fn who_has_heard_enough_ends_it_without_a_word() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_visiobook"))
+        .arg("crd")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(141), ""));
+}

@@ -9,9 +9,8 @@ use visiobook::api::{VisiobookEnvironment, VisiobookEnvironmentSpec, VisiobookSe
 use visiobook::check;
 use visiobook::facts::EnvironmentFact;
 
-use super::soak;
 use super::strict::specs;
-use crate::support::operator::alone;
+use crate::support::soak;
 use crate::support::{STANDIN, Site, eventually, kubectl};
 
 /// The policies, installed for one test; that environments know of each other is told by hand.
@@ -61,7 +60,6 @@ async fn refused(site: &Site, spec: Value, rule: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_forbidden_stays_out_while_no_operator_runs() {
-    let _alone = alone().await;
     let free = Site::unlabelled("down-free").await;
     let strict = json!({ "type": "staging", "limits": { "memory": "1Gi" } });
     let governed = Site::new("down-governed", strict).await;
@@ -140,7 +138,6 @@ fn environments() -> impl Strategy<Value = Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_and_the_operator_refuse_the_same_by_the_same_rules() {
-    let _alone = alone().await;
     let rules: Vec<String> = check::policies()
         .into_iter()
         .filter(|(name, _)| name == "visiobook-environment.yaml")

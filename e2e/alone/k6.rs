@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::from_outside::{Edge, Gateways, books, released, traefik};
 use crate::support::exchange::address;
-use crate::support::operator::{Stage, alone};
+use crate::support::operator::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::{eventually, soak, tools};
 
@@ -26,7 +26,6 @@ struct Scenario {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "part of `make soak`: builds k6 and Traefik"]
 async fn t12_releases_under_the_load_of_k6_lose_nothing_over_any_way() {
-    let alone = alone().await;
     let k6 = tools("k6").await.join("k6");
     let _gateways = Gateways::installed().await;
     let environment = json!({
@@ -34,7 +33,7 @@ async fn t12_releases_under_the_load_of_k6_lose_nothing_over_any_way() {
         "defaults": { "autoscaling": { "enabled": false } },
         "rollout": { "strategy": "BlueGreen", "soakSeconds": 2, "warmSeconds": 4 },
     });
-    let stage = Stage::governed(&alone, "k6", environment).await;
+    let stage = Stage::governed("k6", environment).await;
     let site = &stage.site;
     let Edge { plain, tls, processes: _processes } = traefik(site).await;
     let proxy = Proxy::start().await;
@@ -49,7 +48,7 @@ async fn t12_releases_under_the_load_of_k6_lose_nothing_over_any_way() {
     let mut command = Command::new(k6);
     command
         .args(["run", "--quiet", "--no-color", "--no-usage-report", "--address", ""])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/process/k6.js"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/alone/k6.js"))
         .env("SECONDS", seconds.to_string())
         .env("CLUSTER", cluster.to_string())
         .env("PLAIN", format!("{HOST}:{}", plain.port()))

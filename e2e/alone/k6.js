@@ -1,4 +1,4 @@
-// Load for e2e/process/k6.rs: each scenario is one way to reach the service. Lost is what a user would call so; a WebSocket
+// Load for e2e/alone/k6.rs: each scenario is one way to reach the service. Lost is what a user would call so; a WebSocket
 // may end when its time is over, and until then every message comes back.
 import http from 'k6/http';
 import ws from 'k6/ws';

@@ -3,24 +3,23 @@
 use serde_json::json;
 use visiobook::api::kinds::Kind;
 
-use super::jobs::PYTHON;
+use crate::process::jobs::PYTHON;
 use crate::support::beside::{Beside, Borrowed};
 use crate::support::definitions::Definitions;
-use crate::support::operator::{Stage, alone};
+use crate::support::operator::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::{eventually, kubectl, quick, tools};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "part of `make soak`: builds the External Secrets operator"]
 async fn values_of_a_store_reach_pods_and_a_new_one_replaces_them() {
-    let alone = alone().await;
     let folder = tools("external-secrets").await;
     let _definitions = Definitions::installed().await;
     let _stores = Borrowed::from(&folder.with_file_name("crds")).await;
     let environment = json!({
         "type": "staging", "secrets": { "kind": "External", "store": { "name": "vault", "kind": "SecretStore" } },
     });
-    let stage = Stage::governed(&alone, "eso", environment).await;
+    let stage = Stage::governed("eso", environment).await;
     let site = &stage.site;
     let said = |value: &str| {
         json!({

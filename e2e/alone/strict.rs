@@ -15,14 +15,13 @@ use visiobook::facts::{EnvironmentFact, Facts, SecretFact};
 use visiobook::plan::{self, Owner, Planned};
 use visiobook::rollout;
 
-use super::soak;
 use crate::support::Site;
 use crate::support::definitions::Definitions;
-use crate::support::operator::{SIDECAR_IMAGE, alone};
+use crate::support::operator::SIDECAR_IMAGE;
+use crate::support::soak;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_planned_for_a_valid_resource_is_stored_word_for_word() {
-    let _alone = alone().await;
     let site = Site::unlabelled("strict").await;
     let _definitions = Definitions::installed().await;
     let wanted = if soak() { 2000 } else { 100 };

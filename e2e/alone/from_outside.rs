@@ -9,7 +9,7 @@ use visiobook::api::names::Colour;
 
 use crate::support::beside::{Beside, Borrowed, free_port};
 use crate::support::definitions::Definitions;
-use crate::support::operator::{Stage, alone};
+use crate::support::operator::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::{Clients, Site, eventually, kubectl, podinfo, soak, tools, try_kubectl};
 
@@ -111,7 +111,6 @@ pub(super) async fn answers(host: &str, address: SocketAddr, path: &str) -> Resu
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "part of `make soak`: builds Traefik"]
 async fn t12_releases_behind_traefik_lose_no_request_by_ingress_or_by_route() {
-    let alone = alone().await;
     let _gateways = Gateways::installed().await;
     let ways = [
         ("ingress", json!({ "className": "traefik" })),
@@ -123,7 +122,7 @@ async fn t12_releases_behind_traefik_lose_no_request_by_ingress_or_by_route() {
             "type": "development", "ingress": ingress, "defaults": { "autoscaling": { "enabled": false } },
             "rollout": { "strategy": "BlueGreen", "soakSeconds": 2, "warmSeconds": 4 },
         });
-        let stage = Stage::governed(&alone, name, environment).await;
+        let stage = Stage::governed(name, environment).await;
         let site = &stage.site;
         let Edge { plain: address, processes: _processes, .. } = traefik(site).await;
         apply(json!({

@@ -4,19 +4,18 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
 use crate::support::definitions::Definitions;
-use crate::support::operator::{Stage, alone, calm};
+use crate::support::operator::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::{STANDIN, eventually, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_asks_its_store_waits_for_the_answer_and_tells_when_a_value_is_new() {
-    let alone = alone().await;
     let _definitions = Definitions::installed().await;
     let environment = json!({
         "type": "production", "defaults": { "replicas": 0, "autoscaling": { "enabled": false } },
         "secrets": { "kind": "External", "store": { "name": "vault" } },
     });
-    let stage = Stage::governed(&alone, "store", environment).await;
+    let stage = Stage::governed("store", environment).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -42,7 +41,7 @@ async fn a_service_asks_its_store_waits_for_the_answer_and_tells_when_a_value_is
     site.secret("users-secrets", &[("TOKEN", "one")]).await;
     let service = site.condition("users", "SecretsResolved", "True", "Resolved").await;
     assert_eq!(service.status.expect("status").secrets_rotated, None);
-    super::state::settled(site, "users").await;
+    crate::process::state::settled(site, "users").await;
     site.secret("users-secrets", &[("TOKEN", "two")]).await;
     site.until("users", "the time of the new value", |service| {
         service.status.as_ref().is_some_and(|status| status.secrets_rotated.is_some())
@@ -52,12 +51,11 @@ async fn a_service_asks_its_store_waits_for_the_answer_and_tells_when_a_value_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_no_sealed_secret_made_is_not_taken_where_secrets_are_sealed() {
-    let calm = calm().await;
     let environment = json!({
         "type": "staging", "defaults": { "replicas": 0, "autoscaling": { "enabled": false } },
         "secrets": { "kind": "Sealed" },
     });
-    let stage = Stage::governed(&calm, "sealed", environment).await;
+    let stage = Stage::governed("sealed", environment).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);
@@ -78,5 +76,5 @@ async fn a_secret_that_no_sealed_secret_made_is_not_taken_where_secrets_are_seal
     });
     site.apply_object(sealed).await;
     site.condition("users", "SecretsResolved", "True", "Resolved").await;
-    super::state::settled(site, "users").await;
+    crate::process::state::settled(site, "users").await;
 }

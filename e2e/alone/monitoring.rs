@@ -8,7 +8,7 @@ use visiobook::plan::monitoring::OF_DATABASES;
 use visiobook::telemetry::monitoring as own;
 
 use crate::support::definitions::Definitions;
-use crate::support::operator::{Stage, alone, visiobook};
+use crate::support::operator::{Stage, visiobook};
 use crate::support::prometheus::Prometheus;
 use crate::support::{Clients, quick};
 
@@ -42,9 +42,8 @@ fn dashboard(config: &Value, file: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dashboards_and_alerts_find_what_real_pods_tell() {
-    let alone = alone().await;
     let _definitions = Definitions::installed().await;
-    let stage = Stage::governed(&alone, "monitoring", json!({ "type": "development" })).await;
+    let stage = Stage::governed("monitoring", json!({ "type": "development" })).await;
     let site = &stage.site;
     let operator = stage.launch(Default::default());
     operator.leads().await;

@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::state;
+use crate::process::state;
 use crate::support::eventually;
-use crate::support::operator::{Launch, Pace, Stage, alone};
+use crate::support::operator::{Launch, Pace, Stage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_outlives_a_restart_of_the_api_server_and_settles_what_changed_right_after() {
-    let calm = alone().await;
-    let stage = Stage::new(&calm, "restart").await;
+    let stage = Stage::new("restart").await;
     let site = &stage.site;
     state::secret(site).await;
     // On a busy machine an API server takes longer to start than a lease lasts.

@@ -10,7 +10,6 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
-use crate::support::operator::alone;
 use crate::support::{Site, eventually, kubectl, quick, root, run, tools, try_kubectl};
 
 const CRDS: [&str; 2] =
@@ -92,7 +91,6 @@ fn words(crd: &CustomResourceDefinition) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_installs_upgrades_with_the_crds_and_leaves_every_service_on_uninstall() {
     // A CRD that changes ends the watches of all operators.
-    let _alone = alone().await;
     let site = Site::new("helm", json!({ "type": "development" })).await;
     let release = Release::new(&site).await;
     let chart = root().join("charts/visiobook-operator");

@@ -7,7 +7,7 @@ use serde_json::json;
 use visiobook::api::kinds::Kind;
 
 use crate::support::definitions::Definitions;
-use crate::support::operator::{Stage, alone};
+use crate::support::operator::Stage;
 use crate::support::proxy::{Call, Proxy, tail};
 use crate::support::{STANDIN, eventually, message};
 
@@ -18,7 +18,6 @@ const MOST_LINES: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_that_comes_and_goes_while_the_operator_runs_is_followed_without_a_restart() {
-    let alone = alone().await;
     let definitions = Definitions::installed().await;
     let kind = Kind::HTTPRoute;
     definitions.remove(kind).await;
@@ -26,7 +25,7 @@ async fn a_kind_that_comes_and_goes_while_the_operator_runs_is_followed_without_
         "type": "development", "defaults": { "replicas": 0 },
         "ingress": { "domain": "visiobook.com", "className": "nginx", "gateway": { "name": "public", "namespace": "edge" } },
     });
-    let stage = Stage::governed(&alone, "definitions", environment).await;
+    let stage = Stage::governed("definitions", environment).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let mut operator = stage.operator(&proxy);
@@ -36,7 +35,7 @@ async fn a_kind_that_comes_and_goes_while_the_operator_runs_is_followed_without_
     // It is not there: a condition says so, and everything else is.
     let service = site.condition("users", "Exposed", "False", "KindMissing").await;
     assert!(message(&service, "Exposed").contains(&kind.definition()), "{}", message(&service, "Exposed"));
-    super::state::settled(site, "users").await;
+    crate::process::state::settled(site, "users").await;
     for (made, name) in [
         (Kind::Service, "users"),
         (Kind::Deployment, "users-blue"),
@@ -87,18 +86,17 @@ async fn a_kind_that_comes_and_goes_while_the_operator_runs_is_followed_without_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_tells_nothing_anew_of_a_kind_whether_it_is_there_or_not() {
-    let alone = alone().await;
     let definitions = Definitions::installed().await;
     definitions.remove(Kind::ServiceMonitor).await;
     let gateway = json!({ "domain": "visiobook.com", "gateway": { "name": "public", "namespace": "edge" } });
     let environment = json!({ "type": "development", "defaults": { "replicas": 0 }, "ingress": gateway });
-    let stage = Stage::governed(&alone, "known", environment).await;
+    let stage = Stage::governed("known", environment).await;
     let proxy = Proxy::start().await;
     let mut operator = stage.operator(&proxy);
     operator.leads().await;
     stage.site.apply("users", json!({ "image": STANDIN, "ingress": {} })).await;
     stage.site.condition("users", "Exposed", "True", "Enabled").await;
-    super::state::settled(&stage.site, "users").await;
+    crate::process::state::settled(&stage.site, "users").await;
     proxy.quiet(Duration::from_secs(5)).await;
 
     operator.kill();
