@@ -321,6 +321,7 @@ cluster_up() {
   cluster_load "$pause"
   for component in kubelet proxy coredns metrics-server; do start $component; done
   render metrics-server.yaml | admin apply -f - >/dev/null
+  [ "${VISIOBOOK_KUBERNETES:-}" != 1.30 ] || render metrics-server-1.30.yaml | admin apply -f - >/dev/null
   wait_for 60 "the node" node_ready $NODE
   wait_for 30 "the default service account" default_account_exists
   touch "$STATE/complete"

@@ -33,18 +33,18 @@ async fn the_api_server_takes_what_is_rendered() {
     let rendered: Vec<Value> =
         serde_saphyr::from_multiple(&String::from_utf8(rendered.stdout).expect("text")).expect("YAML");
     let installed = |object: &&Value| !Kind::OPTIONAL.iter().any(|kind| object["kind"] == kind.as_str());
-    let manifests: Vec<String> = rendered
+    let manifests: Vec<Value> = rendered
         .iter()
         // alone::strict holds these to their own definitions, which this cluster does not have.
         .filter(installed)
         .map(|object| {
             let mut object = object.clone();
             object["metadata"]["namespace"] = site.namespace.as_str().into();
-            object.to_string()
+            object
         })
         .collect();
     assert!(manifests.len() > 24, "{}", manifests.len());
-    let manifests = manifests.join("\n---\n");
+    let manifests = json!({ "apiVersion": "v1", "kind": "List", "items": manifests }).to_string();
     let dry = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
     let (succeeded, told) = try_kubectl(&dry, Some(&manifests));
     assert!(succeeded, "{told}");

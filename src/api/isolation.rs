@@ -19,7 +19,8 @@ pub struct NetworkPolicy {
 /// Somebody who may connect: a service, or all pods of a namespace.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.namespace) || has(self.service)").message("allowFrom names a namespace, a service or both"))]
+// Reserved in CEL: Kubernetes 1.30 knows the field by its escaped name only.
+#[x_kube(validation = Rule::new("has(self.__namespace__) || has(self.service)").message("allowFrom names a namespace, a service or both"))]
 pub struct AllowFrom {
     /// Its namespace. Default: that of this service.
     #[schemars(length(min = 1, max = 63))]

@@ -194,3 +194,47 @@ fn no_example_says_what_the_schema_does_not_know() {
     }
     assert!(services >= 4, "the examples are gone");
 }
+
+/// Kubernetes 1.30 knows a field of such a name by its escaped one alone, `__namespace__`.
+#[test]
+fn no_rule_names_a_field_by_a_reserved_word() {
+    const RESERVED: [&str; 16] = [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "package",
+        "return",
+        "var",
+    ];
+    fn rules(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                let of = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+                found.extend([of("rule"), of("messageExpression")].into_iter().flatten());
+                fields.values().for_each(|value| rules(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| rules(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for (_, yaml) in visiobook::cli::crd::render().unwrap() {
+        rules(&serde_saphyr::from_str(&yaml).unwrap(), &mut found);
+    }
+    assert!(found.len() > 20, "{}", found.len());
+    for rule in found {
+        let words = rule.split(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == '.'));
+        let wrong = words.flat_map(|word| word.split('.').skip(1)).find(|name| RESERVED.contains(name));
+        assert_eq!(wrong, None, "{rule}");
+    }
+}
