@@ -85,9 +85,20 @@ impl Operator {
     }
 
     /// Stop it as Kubernetes would.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = tokio::task::spawn_blocking(move || self.child.wait()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            let mut operator = self;
+            operator.child.wait()
+        })
+        .await;
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

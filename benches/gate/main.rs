@@ -193,7 +193,6 @@ async fn apply(client: &kube::Client, name: &str, more: Value) {
         "pod": {
             "nodeSelector": { "bench": "gate" },
             "tolerations": [{ "operator": "Exists" }],
-            "terminationGracePeriodSeconds": 0,
         },
     });
     visiobook::plan::merge(&mut spec, more);

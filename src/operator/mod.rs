@@ -41,10 +41,13 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::{Cache, DigestKey, KeyRing, SecretIndex, Secrets, Writer};
 use crate::facts::Installation;
 use crate::rollout::key_ring::Pace;
-use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls};
+use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls, memory};
 use context::{Context, Guarded, Lane};
 use kube::Client;
 use watches::Watching;
+
+/// Between two times at which free memory is given back.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// How an operator runs.
 #[derive(Clone, Debug)]
@@ -252,9 +255,18 @@ async fn lead(
     tokio::select! {
         _ = futures::future::join_all(controllers) => {}
         () = around => {}
+        () = give_memory_back() => {}
     }
     context.notifier.finish(delivery).await;
     Ok(())
+}
+
+/// What a burst has freed goes back though nothing follows it.
+async fn give_memory_back() {
+    loop {
+        tokio::time::sleep(GIVE_BACK).await;
+        memory::give_back();
+    }
 }
 
 /// Each service once it has been quiet for as long as `window`, however often it was told before.

@@ -3,7 +3,6 @@
 pub mod activity;
 mod connection;
 
-use std::hint::black_box;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
@@ -22,6 +21,7 @@ use activity::{Activity, Order, SWEEP, TICKS_A_SECOND, Ticks};
 use super::stack::Stack;
 use crate::contract::leave::PROPAGATION_SECONDS;
 use crate::contract::settings::Limits;
+use crate::telemetry::memory;
 
 /// Seconds for which a stream may be silent: events, gRPC, WebSockets.
 const STREAM_SECONDS: f64 = 3600.0;
@@ -109,7 +109,7 @@ impl Server {
             open = still_open;
             left = if has_freed { SWEEPS_UNTIL_GIVEN_BACK } else { left.saturating_sub(1) };
             if left > 0 {
-                give_back();
+                memory::give_back();
             }
         }
     }
@@ -204,15 +204,6 @@ pub async fn listen(port: u16) -> io::Result<TcpListener> {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
         }
         bound => bound,
-    }
-}
-
-/// Have the allocator give free pages back that are old enough. It looks at the time once in a thousand allocations or so,
-/// which a process that has become idle does not make.
-fn give_back() {
-    for _ in 0..1000 {
-        // Too large for the cache of the thread, which would not be looked past.
-        drop(black_box(Vec::<u8>::with_capacity(64 << 10)));
     }
 }
 

@@ -7,10 +7,12 @@
 //! | `releases` | what is counted and measured of releases |
 //! | `calls` | the Kubernetes client that counts its calls |
 //! | `admin` | the HTTP server of `/livez`, `/readyz` and `/metrics` |
+//! | `memory` | what a burst has freed goes back |
 
 pub mod admin;
 pub mod calls;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod monitoring;
 mod releases;
