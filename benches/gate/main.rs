@@ -81,7 +81,7 @@ async fn main() {
     let paced = free.len() as f64 / free_begun.elapsed().as_secs_f64();
     let let_in = operator.writes().await;
     let latencies = nodes.latencies(|pod| !waits(pod) && pod.service != BASE);
-    let mut percentiles =
+    let percentiles =
         [50, 99, 100].map(|percent| latencies[(latencies.len() * percent / 100).min(latencies.len() - 1)]);
 
     // What they waited for comes.
@@ -112,7 +112,6 @@ async fn main() {
     );
     let others = each(end.others + end.events - calls.others - calls.events, all);
     let p99 = percentiles[1].as_secs_f64();
-    percentiles.sort();
     let figures = [
         figure(
             "gate_pods_a_second",

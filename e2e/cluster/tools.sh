@@ -8,6 +8,8 @@ TOOLS_SOURCE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")/tools
 CACHE=${VISIOBOOK_CACHE:-$HOME/.cache/visiobook}
 # The version that is developed against, or another one that is supported: VISIOBOOK_KUBERNETES=1.30.
 KUBERNETES=kubernetes${VISIOBOOK_KUBERNETES:+-$VISIOBOOK_KUBERNETES}
+[ -d "$TOOLS_SOURCE/$KUBERNETES" ] ||
+  die "there is no Kubernetes '$VISIOBOOK_KUBERNETES' here: write VISIOBOOK_KUBERNETES=1.30, or leave it out"
 FAMILIES=("$KUBERNETES" etcd coredns kwok metrics-server podinfo h2spec definitions)
 # No part of the cluster: built by the test or the benchmark that runs them.
 ON_DEMAND=(helm argocd prometheus cyclonus traefik external-secrets argo-rollouts k6)
