@@ -43,6 +43,12 @@ impl Operator {
         super::usage::resident_mib(self.child.id())
     }
 
+    /// What it has used of the processors.
+    #[allow(dead_code)] // Of the benchmarks that share this file, one needs it.
+    pub fn cpu_seconds(&self) -> f64 {
+        super::usage::cpu_seconds(self.child.id())
+    }
+
     /// Wait until it leads and nothing waits.
     pub async fn settled(&self, services: usize) {
         self.until("nothing to wait", |metrics| {

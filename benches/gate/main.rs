@@ -71,7 +71,7 @@ async fn main() {
         .await;
     let told = operator.writes().await;
     let free: Vec<_> = nodes.named(|pod| !waits(pod) && pod.service != BASE);
-    let free_begun = Instant::now();
+    let (free_begun, cpu) = (Instant::now(), operator.cpu_seconds());
     nodes.answer(&free, PACE).await;
     nodes
         .until("all others to be let in", |seen| {
@@ -79,6 +79,7 @@ async fn main() {
         })
         .await;
     let paced = free.len() as f64 / free_begun.elapsed().as_secs_f64();
+    let cpu = (operator.cpu_seconds() - cpu) / free.len() as f64;
     let let_in = operator.writes().await;
     let latencies = nodes.latencies(|pod| !waits(pod) && pod.service != BASE);
     let percentiles =
@@ -144,6 +145,7 @@ async fn main() {
             "-",
             true,
         ),
+        figure("gate_cpu_a_pod", cpu * 1e3, "ms", "-", None, "-", true),
         figure("gate_rss", resident, "MiB", &format!("{all} pods"), None, "-", true),
     ];
     figures::record(&figures);

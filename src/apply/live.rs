@@ -1,13 +1,11 @@
 //! An object as the cluster holds it, in few bytes: thousands of them are kept.
 
-use std::sync::OnceLock;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DynamicObject, ObjectMeta};
-use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use serde_json::Value;
 
 use super::difference;
+use super::packed::Pattern;
 use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::plan::Owner;
@@ -36,13 +34,9 @@ pub struct Live {
     body: Box<[u8]>,
 }
 
-/// The first object of each sort that was seen. Others look much like it and are compressed against it, which makes
-/// them several times smaller than each on its own.
-static PATTERNS: [OnceLock<Box<[u8]>>; KINDS + 1] = [const { OnceLock::new() }; KINDS + 1];
+/// What each sort of objects looks like.
+static PATTERNS: [Pattern; KINDS + 1] = [const { Pattern::new() }; KINDS + 1];
 const KINDS: usize = Kind::ALL.len() + Kind::GOVERNANCE.len();
-
-/// Longest part of an object that serves as a pattern.
-const PATTERN: usize = 16 * 1024;
 
 impl Live {
     /// Keep an object, without what no comparison needs.
@@ -69,16 +63,13 @@ impl Live {
         }
         let json = serde_json::to_vec(&value).unwrap_or_default();
         let dashboard = kind == Kind::ConfigMap && name.ends_with(names::DASHBOARD);
-        let pattern = pattern(kind, dashboard).get_or_init(|| json[..json.len().min(PATTERN)].into());
-        let body = compress_prepend_size_with_dict(&json, pattern).into_boxed_slice();
+        let body = pattern(kind, dashboard).pack(&json);
         Live { kind, name, namespace, uid, resource_version, terminating, owner, dashboard, body }
     }
 
     /// The object as JSON.
     pub fn json(&self) -> Value {
-        let pattern = pattern(self.kind, self.dashboard).get().map_or(&[][..], |pattern| pattern);
-        let json = decompress_size_prepended_with_dict(&self.body, pattern).unwrap_or_default();
-        serde_json::from_slice(&json).unwrap_or_default()
+        serde_json::from_slice(&pattern(self.kind, self.dashboard).unpack(&self.body)).unwrap_or_default()
     }
 
     /// Bytes that the object itself takes here.
@@ -112,7 +103,7 @@ impl Live {
     }
 }
 
-fn pattern(kind: Kind, dashboard: bool) -> &'static OnceLock<Box<[u8]>> {
+fn pattern(kind: Kind, dashboard: bool) -> &'static Pattern {
     &PATTERNS[if dashboard { KINDS } else { kind as usize }]
 }
 

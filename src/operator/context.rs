@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedSender;
-use kube::ResourceExt;
-use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
 
 pub(super) use dependencies::LOOK_AGAIN;
 
@@ -20,22 +20,20 @@ use super::governance::Governance;
 use super::leaving::Leavers;
 use super::notifier::Notifier;
 use super::observing::Observing;
+use super::watched::Watched;
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, GatedPods, KeyRing, Secrets, Writer};
 use crate::facts::{ContainerFact, Installation, MissingKinds};
 use crate::telemetry::Metrics;
-
-/// A service as it is watched: one that cannot be read does not stop the watch.
-pub(super) type Guarded = DeserializeGuard<VisiobookService>;
 
 /// The services of one namespace, or of all.
 pub(super) struct Lane {
     /// The namespace; `None` for all.
     pub(super) scope: Option<String>,
     /// The services, as watched.
-    pub(super) store: Store<Guarded>,
+    pub(super) store: Store<Watched>,
     /// Where to say that one should be looked at.
-    pub(super) triggers: UnboundedSender<ObjectRef<Guarded>>,
+    pub(super) triggers: UnboundedSender<ObjectRef<Watched>>,
 }
 
 /// What all passes share. Cheap to look at, locked for moments only.
@@ -55,7 +53,7 @@ pub(super) struct Context {
     dependencies: dependencies::Dependencies,
     operator: Installation,
     lanes: OnceLock<Vec<Lane>>,
-    queued: Mutex<HashSet<ObjectRef<Guarded>>>,
+    queued: Mutex<HashSet<ObjectRef<Watched>>>,
     /// Services as our own writes left them, until the watch has caught up.
     written: Mutex<HashMap<String, Arc<VisiobookService>>>,
     /// When the pods of a service that is not ready were looked at last, and what was seen.
@@ -133,34 +131,31 @@ impl Context {
     }
 
     /// Have every service looked at that `concerns`.
-    pub(super) fn trigger_where(&self, concerns: impl Fn(&VisiobookService) -> bool) {
-        for guarded in self.lanes.get().into_iter().flatten().flat_map(|lane| lane.store.state()) {
-            if let Ok(service) = &guarded.0
-                && concerns(service)
-            {
+    pub(super) fn trigger_where(&self, concerns: impl Fn(&Watched) -> bool) {
+        for service in self.lanes.get().into_iter().flatten().flat_map(|lane| lane.store.state()) {
+            if service.is_readable() && concerns(&service) {
                 self.trigger(&service.namespace().unwrap_or_default(), &service.name_any());
             }
         }
     }
 
     /// A pass over this service begins.
-    pub(super) fn begin(&self, service: &ObjectRef<Guarded>) {
+    pub(super) fn begin(&self, service: &ObjectRef<Watched>) {
         let mut queued = lock(&self.queued);
         queued.remove(service);
         self.metrics.set_queue_depth(queued.len());
     }
 
     /// The service as the watch or our own last write knows it, whichever is newer.
-    pub(super) fn newest(&self, watched: &VisiobookService) -> Arc<VisiobookService> {
+    pub(super) fn newest(&self, watched: &Watched) -> Result<Arc<VisiobookService>, InvalidObject> {
         let uid = watched.uid().unwrap_or_default();
         let mut written = lock(&self.written);
         match written.get(&uid) {
-            Some(ours) if version(ours) > version(watched) => ours.clone(),
-            _ => {
-                written.remove(&uid);
-                Arc::new(watched.clone())
-            }
-        }
+            Some(ours) if version(&**ours) > version(watched) => return Ok(ours.clone()),
+            _ => written.remove(&uid),
+        };
+        drop(written);
+        Ok(Arc::new(watched.open()?))
     }
 
     /// Our own write left a service like this.
@@ -171,10 +166,10 @@ impl Context {
     }
 
     /// Whether the watch, which has just stored it, tells of what we wrote ourselves.
-    pub(super) fn is_own_write(&self, watched: &VisiobookService) -> bool {
+    pub(super) fn is_own_write(&self, watched: &Watched) -> bool {
         let uid = watched.uid().unwrap_or_default();
         let mut written = lock(&self.written);
-        let Some(ours) = written.get(&uid).map(|ours| version(ours)) else { return false };
+        let Some(ours) = written.get(&uid).map(|ours| version(&**ours)) else { return false };
         if version(watched) >= ours {
             // Caught up.
             written.remove(&uid);
@@ -217,7 +212,7 @@ impl Context {
     }
 
     /// A service is gone.
-    pub(super) fn forget(&self, service: &VisiobookService) {
+    pub(super) fn forget(&self, service: &Watched) {
         let uid = service.uid().unwrap_or_default();
         lock(&self.written).remove(&uid);
         self.nothing_held_back(&uid);
@@ -249,7 +244,7 @@ impl Context {
     }
 
     /// The services in some namespaces.
-    pub(super) fn services_in(&self, namespaces: &BTreeSet<&str>) -> Vec<Arc<Guarded>> {
+    pub(super) fn services_in(&self, namespaces: &BTreeSet<&str>) -> Vec<Arc<Watched>> {
         let all = self.lanes.get().into_iter().flatten().flat_map(|lane| lane.store.state());
         all.filter(|service| {
             service.namespace().is_some_and(|namespace| namespaces.contains(namespace.as_str()))
@@ -258,8 +253,8 @@ impl Context {
     }
 }
 
-fn version(service: &VisiobookService) -> u64 {
-    service.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+fn version(service: &impl Resource) -> u64 {
+    service.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

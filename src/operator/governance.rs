@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::context::{Context, Guarded};
-use crate::api::{PodSecurityLevel, PodSecurityMode, VisiobookEnvironment, VisiobookService};
+use super::context::Context;
+use super::watched::Watched;
+use crate::api::{PodSecurityLevel, PodSecurityMode, VisiobookEnvironment};
 use crate::apply::{self, Error};
 use crate::facts::{Applied, Failure};
 use crate::plan;
@@ -114,16 +115,16 @@ impl Governance {
     }
 
     /// Which of these services break a rule: by the last pass over them, or before the first by their status.
-    fn violations(&self, services: &[Arc<Guarded>]) -> Vec<Violation> {
+    fn violations(&self, services: &[Arc<Watched>]) -> Vec<Violation> {
         let verdicts = lock(&self.verdicts);
-        let refused = |service: &VisiobookService| match verdicts.get(&service.uid().unwrap_or_default()) {
+        let refused = |service: &Watched| match verdicts.get(&service.uid().unwrap_or_default()) {
             Some(refused) => refused.clone(),
-            None => status::refused(service.status.as_ref()?),
+            None => status::refused(service.open().ok()?.status.as_ref()?),
         };
         let mut violations: Vec<Violation> = services
             .iter()
-            .filter_map(|guarded| {
-                let service = guarded.0.as_ref().ok()?;
+            .filter(|service| service.is_readable())
+            .filter_map(|service| {
                 let name = format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any());
                 Some(Violation { service: name, message: refused(service)? })
             })

@@ -15,6 +15,7 @@ mod observing;
 mod reconcile;
 mod replicas;
 mod unready;
+mod watched;
 mod watches;
 mod waves;
 
@@ -42,8 +43,9 @@ use crate::apply::{Cache, DigestKey, KeyRing, SecretIndex, Secrets, Writer};
 use crate::facts::Installation;
 use crate::rollout::key_ring::Pace;
 use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls, memory};
-use context::{Context, Guarded, Lane};
+use context::{Context, Lane};
 use kube::Client;
+use watched::Watched;
 use watches::Watching;
 
 /// Between two times at which free memory is given back.
@@ -271,9 +273,9 @@ async fn give_memory_back() {
 
 /// Each service once it has been quiet for as long as `window`, however often it was told before.
 fn gather(
-    told: impl Stream<Item = ObjectRef<Guarded>>,
+    told: impl Stream<Item = ObjectRef<Watched>>,
     window: Duration,
-) -> impl Stream<Item = ObjectRef<Guarded>> {
+) -> impl Stream<Item = ObjectRef<Watched>> {
     let requests = told.map(|message| ScheduleRequest { message, run_at: Instant::now() });
     debounced_scheduler(requests, window)
 }

@@ -8,8 +8,9 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use super::context::{Context, Guarded, LOOK_AGAIN};
+use super::context::{Context, LOOK_AGAIN};
 use super::events::{self, Told};
+use super::watched::Watched;
 use super::{gates, leaving, notifier, unready, waves};
 use crate::api::names;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
@@ -39,10 +40,10 @@ pub(super) struct Unfinished {
 }
 
 /// One pass over one service, with its time and outcome told.
-pub(super) async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Unfinished> {
-    context.begin(&ObjectRef::from_obj(&*guarded));
-    let service = match &guarded.0 {
-        Ok(service) => context.newest(service),
+pub(super) async fn reconcile(watched: Arc<Watched>, context: Arc<Context>) -> Result<Action, Unfinished> {
+    context.begin(&ObjectRef::from_obj(&*watched));
+    let service = match context.newest(&watched) {
+        Ok(service) => service,
         Err(error) => {
             tracing::error!(%error, "a VisiobookService cannot be read: correct it, or install the CRD that it was written for");
             return Ok(Action::await_change());
@@ -73,9 +74,9 @@ pub(super) async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> R
 }
 
 /// What follows a pass that failed before it could say so in the status.
-pub(super) fn on_error(guarded: Arc<Guarded>, error: &Unfinished, context: Arc<Context>) -> Action {
-    let wait = context.backoff.next(&guarded.meta().uid.clone().unwrap_or_default());
-    tracing::warn!(name = guarded.name_any(), namespace = guarded.namespace(), %error, wait_seconds = wait.as_secs_f32(), "trying again later");
+pub(super) fn on_error(watched: Arc<Watched>, error: &Unfinished, context: Arc<Context>) -> Action {
+    let wait = context.backoff.next(&watched.meta().uid.clone().unwrap_or_default());
+    tracing::warn!(name = watched.name_any(), namespace = watched.namespace(), %error, wait_seconds = wait.as_secs_f32(), "trying again later");
     Action::requeue(wait)
 }
 

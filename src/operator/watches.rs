@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::context::{Context, Guarded};
-use super::{kinds, replicas};
+use super::context::Context;
+use super::kinds;
+use super::watched::Watched;
 use crate::api::VisiobookEnvironment;
 use crate::api::kinds::Kind;
 use crate::api::names;
@@ -100,17 +101,13 @@ pub(super) fn services(
     client: &Client,
     scope: &Option<String>,
     context: &Arc<Context>,
-) -> (impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static, Store<Guarded>) {
+) -> (impl Stream<Item = Result<Watched, watcher::Error>> + Send + 'static, Store<Watched>) {
     let (store, writer) = reflector::store();
     let (noting, reading, filtering) = (context.clone(), context.clone(), context.clone());
     let (within, mut listed) = (scope.clone(), BTreeSet::new());
-    let stream = events::<Guarded>(api(client, scope), "")
+    let stream = events::<Watched>(api(client, scope), "")
         .inspect_ok(move |event| match event {
-            watcher::Event::Delete(gone) => {
-                if let Ok(service) = &gone.0 {
-                    noting.forget(service);
-                }
-            }
+            watcher::Event::Delete(gone) => noting.forget(gone),
             watcher::Event::Apply(seen) => noting.see_needs(seen),
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(seen) => {
@@ -121,16 +118,11 @@ pub(super) fn services(
         })
         .modify(move |service| {
             let uid = service.uid().unwrap_or_default();
-            reading.note_replicas(&uid, replicas::applied_by(service.meta()));
-            service.managed_fields_mut().clear();
-            service.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+            reading.note_replicas(&uid, service.replicas_applied_by.take());
         })
         .reflect(writer)
         .touched_objects()
-        .try_filter(move |guarded| {
-            let news = guarded.0.as_ref().map_or(true, |service| !filtering.is_own_write(service));
-            futures::future::ready(news)
-        });
+        .try_filter(move |service| futures::future::ready(!filtering.is_own_write(service)));
     (stream, store)
 }
 
@@ -274,9 +266,11 @@ async fn secrets(
     let concern = |namespace: &str, name: &str| {
         context.trigger_where(|service| {
             service.namespace().as_deref() == Some(namespace)
-                && check::asked(&service.name_any(), &service.spec)
-                    .iter()
-                    .any(|reference| reference.name == name)
+                && service.open().is_ok_and(|service| {
+                    check::asked(&service.name_any(), &service.spec)
+                        .iter()
+                        .any(|reference| reference.name == name)
+                })
         });
         context.see_own_secret(namespace, name);
     };

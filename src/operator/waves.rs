@@ -175,9 +175,8 @@ impl Context {
         let namespaces: BTreeSet<&str> = places.iter().map(|(name, ..)| name.as_str()).collect();
         let services = self.services_in(&namespaces);
         let of_wave = |uid: Option<String>| uid.is_some_and(|uid| turns.wave.of(&uid).is_some());
-        let stays = |service: &VisiobookService| service.metadata.deletion_timestamp.is_none();
-        let readable = services.iter().filter(|service| service.0.as_ref().is_ok_and(stays));
-        let unseen = readable.filter(|service| !of_wave(service.uid())).count();
+        let stays = services.iter().filter(|service| service.is_readable() && !service.is_leaving());
+        let unseen = stays.filter(|service| !of_wave(service.uid())).count();
         turns.complete = unseen == 0;
         Terms { unseen, ..terms }
     }

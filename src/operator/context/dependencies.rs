@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::{Context, Guarded, lock};
+use super::{Context, Watched, lock};
 use crate::api::VisiobookService;
 use crate::apply::{self, Error};
 use crate::facts::{ServiceName, Standing};
@@ -29,8 +29,8 @@ pub(super) struct Dependencies {
 
 impl Context {
     /// A service was seen.
-    pub(in crate::operator) fn see_needs(&self, seen: &Guarded) {
-        let Ok(service) = &seen.0 else { return };
+    pub(in crate::operator) fn see_needs(&self, seen: &Watched) {
+        let Ok(service) = seen.open() else { return };
         let own = (service.namespace().unwrap_or_default(), service.name_any());
         let depends_on = service.spec.is_gated().then_some(&service.spec.depends_on);
         let needs = depends_on.into_iter().flatten().map(|one| gate::service_of(one, &own.0)).collect();
@@ -100,9 +100,9 @@ impl Context {
     fn find(&self, (namespace, name): &ServiceName) -> Option<Standing> {
         let place = ObjectRef::new(name).within(namespace);
         let mut lanes = self.lanes.get().into_iter().flatten();
-        let guarded = lanes.find_map(|lane| lane.store.get(&place))?;
-        Some(match &guarded.0 {
-            Ok(service) => standing(&self.newest(service)),
+        let watched = lanes.find_map(|lane| lane.store.get(&place))?;
+        Some(match self.newest(&watched) {
+            Ok(service) => standing(&service),
             // It is there, and nothing is known of it.
             Err(_) => Standing::NotReady { since: None },
         })
