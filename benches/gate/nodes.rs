@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 pub struct Seen {
     pub service: String,
     pub placed: bool,
+    /// Whether it waits for the gate. Of one that does not, the condition is written here.
+    pub gated: bool,
+    spoken_for: bool,
     /// When its node began to say that its containers are ready.
     answers: Option<Instant>,
     /// When the gate was seen to have said anything.
@@ -64,9 +67,13 @@ impl Nodes {
             }
         });
         let (seen, _) = watch::channel(HashMap::new());
+        let (ready, spoken_for) = mpsc::unbounded_channel();
         let (open, opened) = mpsc::unbounded_channel();
-        tokio::spawn(follow(client.clone(), seen.clone(), open));
-        tokio::spawn(let_in(client.clone(), opened));
+        tokio::spawn(follow(client.clone(), seen.clone(), ready, open));
+        // As the gate would, without judging.
+        tokio::spawn(say_of_each(client.clone(), spoken_for, names::CONTRACT));
+        // As the kubelet does once all gates are open.
+        tokio::spawn(say_of_each(client.clone(), opened, "Ready"));
         Nodes { client: client.clone(), count, seen }
     }
 
@@ -180,6 +187,7 @@ async fn say(client: &Client, pod: &str, status: &Value) {
 async fn follow(
     client: Client,
     seen: watch::Sender<HashMap<String, Seen>>,
+    ready: mpsc::UnboundedSender<String>,
     open: mpsc::UnboundedSender<String>,
 ) {
     let pods: Api<Pod> = Api::namespaced(client, super::NAMESPACE);
@@ -187,16 +195,20 @@ async fn follow(
     futures::pin_mut!(stream);
     while let Some(pod) = stream.next().await {
         let Ok(pod) = pod else { continue };
-        let said = pod
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten())
-            .find(|said| said.type_ == names::CONTRACT);
+        let conditions = || pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let of = |type_: &str| conditions().find(|said| said.type_ == type_);
+        let said = of(names::CONTRACT);
         let is_open = said.is_some_and(|said| said.status == "True");
+        let is_ready = of("ContainersReady").is_some_and(|said| said.status == "True");
         seen.send_modify(|seen| {
             let known = seen.entry(pod.name_any()).or_default();
             known.service = pod.labels().get(names::NAME).cloned().unwrap_or_default();
+            known.gated = pod.spec.as_ref().is_some_and(|spec| spec.readiness_gates.is_some());
             known.placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+            if is_ready && !known.gated && !known.spoken_for {
+                known.spoken_for = true;
+                let _ = ready.send(pod.name_any());
+            }
             if said.is_some() {
                 known.told.get_or_insert_with(Instant::now);
             }
@@ -208,14 +220,14 @@ async fn follow(
     }
 }
 
-/// As the kubelet does once all gates are open.
-async fn let_in(client: Client, mut opened: mpsc::UnboundedReceiver<String>) {
+/// Say of each of these pods that a condition holds.
+async fn say_of_each(client: Client, mut pods: mpsc::UnboundedReceiver<String>, type_: &'static str) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(pod) = opened.recv().await {
+    while let Some(pod) = pods.recv().await {
         let permit = permits.clone().acquire_owned().await.expect("open");
         let client = client.clone();
         tokio::spawn(async move {
-            say(&client, &pod, &json!({ "status": { "conditions": [condition("Ready", true)] } })).await;
+            say(&client, &pod, &json!({ "status": { "conditions": [condition(type_, true)] } })).await;
             drop(permit);
         });
     }

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedSender;
-use kube::core::error_boundary::InvalidObject;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
@@ -20,7 +19,7 @@ use super::governance::Governance;
 use super::leaving::Leavers;
 use super::notifier::Notifier;
 use super::observing::Observing;
-use super::watched::Watched;
+use super::watched::{Unreadable, Watched};
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, GatedPods, KeyRing, Secrets, Writer};
 use crate::facts::{ContainerFact, Installation, MissingKinds};
@@ -147,7 +146,7 @@ impl Context {
     }
 
     /// The service as the watch or our own last write knows it, whichever is newer.
-    pub(super) fn newest(&self, watched: &Watched) -> Result<Arc<VisiobookService>, InvalidObject> {
+    pub(super) fn newest(&self, watched: &Watched) -> Result<Arc<VisiobookService>, Unreadable> {
         let uid = watched.uid().unwrap_or_default();
         let mut written = lock(&self.written);
         match written.get(&uid) {

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use kube::api::ObjectMeta;
-use kube::core::error_boundary::InvalidObject;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -24,14 +23,25 @@ pub(super) struct Watched {
     /// Who applies its size, beside the scale subresource.
     pub(super) replicas_applied_by: Option<String>,
     /// Compressed JSON, or why it cannot be read.
-    body: Result<Box<[u8]>, InvalidObject>,
+    body: Result<Box<[u8]>, Unreadable>,
+}
+
+/// Why a service cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreadable(String);
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Unreadable {
+        Unreadable(error.to_string())
+    }
 }
 
 impl Watched {
     /// The service.
-    pub(super) fn open(&self) -> Result<VisiobookService, InvalidObject> {
-        let body = self.body.as_ref().map_err(InvalidObject::clone)?;
-        serde_json::from_slice(&PATTERN.unpack(body)).map_err(|error| self.invalid(error))
+    pub(super) fn open(&self) -> Result<VisiobookService, Unreadable> {
+        let body = self.body.as_ref().map_err(Unreadable::clone)?;
+        Ok(serde_json::from_slice(&PATTERN.unpack(body))?)
     }
 
     /// Whether it can be read.
@@ -42,10 +52,6 @@ impl Watched {
     /// Whether it is being deleted.
     pub(super) fn is_leaving(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
-    }
-
-    fn invalid(&self, error: serde_json::Error) -> InvalidObject {
-        InvalidObject { error: error.to_string(), metadata: self.metadata.clone() }
     }
 }
 
@@ -59,7 +65,7 @@ impl<'de> Deserialize<'de> for Watched {
                 annotations.remove(LAST_APPLIED);
             }
         }
-        let mut watched = Watched {
+        Ok(Watched {
             replicas_applied_by: replicas::applied_by(&told),
             metadata: ObjectMeta {
                 name: told.name,
@@ -69,13 +75,11 @@ impl<'de> Deserialize<'de> for Watched {
                 deletion_timestamp: told.deletion_timestamp,
                 ..ObjectMeta::default()
             },
-            body: Ok(Box::default()),
-        };
-        watched.body = match VisiobookService::deserialize(&object) {
-            Ok(_) => Ok(PATTERN.pack(object.to_string().as_bytes())),
-            Err(error) => Err(watched.invalid(error)),
-        };
-        Ok(watched)
+            body: match VisiobookService::deserialize(&object) {
+                Ok(_) => Ok(PATTERN.pack(object.to_string().as_bytes())),
+                Err(error) => Err(error.into()),
+            },
+        })
     }
 }
 
