@@ -15,7 +15,7 @@ pub struct Notification {
     /// What it is called in events.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// What is told. Default: AwaitingApproval, Promoted, Aborted, RolledBack and DeadlineExceeded.
+    /// What is told. Default: all but Superseded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<NotificationEvent>,
     /// A message for Slack, or for what takes the same.

@@ -16,7 +16,7 @@ pub(super) struct Files {
     #[arg(short = 'f', long = "filename", required = true, num_args = 1.., value_name = "FILE")]
     filename: Vec<PathBuf>,
     /// File with the VisiobookEnvironment that governs. Default: the one that the namespace's label names among the
-    /// files, else the built-in development rules.
+    /// files, else the one that governs in the cluster where one is asked, else the built-in development rules.
     #[arg(long, value_name = "FILE")]
     environment: Option<PathBuf>,
     /// Namespace of resources that name none. Default: `default`, or what the kubeconfig says.

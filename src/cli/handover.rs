@@ -40,7 +40,7 @@ pub(super) struct Adopt {
 /// Arguments of `visiobook eject`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  visiobook eject books\n  visiobook eject books --namespace shop --yes\n\nDeployment, Service and the rest go on as they are, without an owner: nothing restarts, and no request is dropped. The sidecars stay in the pods until the Deployment says otherwise."
+    after_help = "Examples:\n  visiobook eject books\n  visiobook eject books --namespace shop --yes\n\nDeployment, Service and the rest go on as they are, without an owner, and no request is dropped. Pods that wait at the gate are replaced first, one by one; nothing else restarts. The sidecars stay in the pods until the Deployment says otherwise."
 )]
 pub(super) struct Eject {
     /// Name of the VisiobookService.
