@@ -63,6 +63,8 @@ async fn what_is_forbidden_stays_out_while_no_operator_runs() {
     let free = Site::unlabelled("down-free").await;
     let strict = json!({ "type": "staging", "limits": { "memory": "1Gi" } });
     let governed = Site::new("down-governed", strict).await;
+    let vault = json!({ "type": "staging", "secrets": { "kind": "External", "store": { "name": "vault" } } });
+    let vault = Site::new("down-vault", vault).await;
     let lost = Site::unlabelled("down-lost").await;
     lost.label(Some("nowhere")).await;
     let policies = Policies::install();
@@ -78,7 +80,22 @@ async fn what_is_forbidden_stays_out_while_no_operator_runs() {
     )
     .await;
     refused(&lost, json!({ "image": STANDIN }), "environment-exists").await;
+    refused(
+        &vault,
+        json!({ "image": STANDIN, "secrets": { "API_KEY": { "name": "keys", "key": "api" } } }),
+        "secret-kind",
+    )
+    .await;
+    refused(
+        &vault,
+        json!({ "image": STANDIN, "rollout": { "strategy": "BlueGreen", "checks": { "job": { "command": ["/check"], "secrets": { "API_KEY": { "name": "keys", "key": "api" } } } } } }),
+        "secret-kind",
+    )
+    .await;
     // What is allowed gets in.
+    vault
+        .apply("users", json!({ "image": STANDIN, "secrets": { "API_KEY": { "remote": { "key": "api" } } } }))
+        .await;
     free.apply("users", json!({ "image": "any:latest" })).await;
     governed.apply("users", gpus(1)).await;
     // An environment that the others do not know is not trusted to exist.
@@ -121,18 +138,23 @@ fn environments() -> impl Strategy<Value = Value> {
         json!({ "limits": { "cpu": "750m" } }),
         json!({ "limits": { "memory": "2Gi", "cpu": 2 } }),
     ]);
-    (type_, images, limits, autoscaling, resources).prop_map(|(type_, images, limits, autoscaling, resources)| {
+    let kinds =
+        ["External", "Sealed", "Plain"].map(|kind| json!({ "kind": kind, "store": { "name": "vault" } }));
+    let secrets = proptest::option::weighted(0.3, proptest::sample::select(kinds.to_vec()));
+    let all = (type_, images, limits, autoscaling, resources, secrets);
+    all.prop_map(|(type_, images, limits, autoscaling, resources, secrets)| {
         let without_null = |value: Value| -> Value {
             value.as_object().expect("object").clone().into_iter().filter(|(_, value)| !value.is_null()).collect()
         };
-        json!({
+        without_null(json!({
             "type": type_,
+            "secrets": secrets,
             "images": without_null(json!({ "registries": images.0, "forbidLatest": images.1, "requireDigest": images.2 })),
             "limits": without_null(json!({
                 "cpu": limits.0, "memory": limits.1, "replicas": limits.2, "minReplicas": limits.3, "gpu": limits.4,
             })),
             "defaults": without_null(json!({ "autoscaling": autoscaling, "resources": resources })),
-        })
+        }))
     })
 }
 

@@ -58,7 +58,15 @@ pub fn validate(service: &VisiobookService, environment: &EnvironmentFact) -> Re
     };
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
     let mut refusals = rules::broken(name, namespace, &service.spec, &environment);
-    refusals.extend(governance::broken(&service.spec, &environment));
+    let governed = governance::broken(name, &service.spec, &environment);
+    // What is said of each part by name is not said once more of the whole.
+    let parts = |whole: &Refusal| {
+        let is_part =
+            |told: &Refusal| told.rule == whole.rule && told.field.starts_with(&format!("{}.", whole.field));
+        refusals.iter().any(is_part)
+    };
+    let governed: Vec<Refusal> = governed.into_iter().filter(|refusal| !parts(refusal)).collect();
+    refusals.extend(governed);
     refusals.extend(promotion::broken(service, &environment));
     if refusals.is_empty() { Ok(resolve::resolve(name, &service.spec, &environment)) } else { Err(refusals) }
 }

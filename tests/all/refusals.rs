@@ -622,6 +622,14 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.sidecar.auth.secret",
         ),
         (
+            with(
+                json!({ "rollout": { "strategy": "BlueGreen", "checks": { "job": { "command": ["check"], "secrets": { "A": { "name": "s", "key": "a" } } } } } }),
+            ),
+            "vault",
+            "secret-kind",
+            "spec.rollout.checks.job.secrets",
+        ),
+        (
             with(json!({ "secrets": { "A": { "remote": { "key": "a" } } } })),
             "sealed",
             "secret-kind",

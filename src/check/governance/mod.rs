@@ -38,9 +38,15 @@ fn read(expression: &str) -> Read {
 }
 
 /// Every rule of the environment that a service breaks. What cannot be evaluated is refused, as the API server does.
-pub(super) fn broken(spec: &VisiobookServiceSpec, environment: &EnvironmentRules) -> Vec<Refusal> {
+pub(super) fn broken(
+    name: &str,
+    spec: &VisiobookServiceSpec,
+    environment: &EnvironmentRules,
+) -> Vec<Refusal> {
     let json = |part: Result<Value, serde_json::Error>| cel(&part.unwrap_or_default());
-    let object = Cel::from(HashMap::from([("spec", json(serde_json::to_value(spec)))]));
+    let metadata = Cel::from(HashMap::from([("name", Cel::from(name))]));
+    let object =
+        Cel::from(HashMap::from([("metadata", metadata), ("spec", json(serde_json::to_value(spec)))]));
     let mut variables = HashMap::from([
         ("environment", json(serde_json::to_value(&environment.said))),
         ("name", Cel::from(environment.name.as_str())),
@@ -99,7 +105,7 @@ mod tests {
                 spec: Box::new(serde_json::from_value(said).unwrap()),
             };
             let spec = VisiobookServiceSpec { image: Some(image.into()), ..Default::default() };
-            !broken(&spec, &crate::check::rules_of(&environment).unwrap()).is_empty()
+            !broken("users", &spec, &crate::check::rules_of(&environment).unwrap()).is_empty()
         };
         assert!(breaks("ghcr.io/visiobook-evil/users:1", "ghcr.io/visiobook"));
         assert!(!breaks("ghcr.io/visiobook-evil/users:1", "ghcr.io"));

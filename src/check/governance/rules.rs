@@ -1,7 +1,7 @@
 //! The rules of environments, as expressions: here and nowhere else.
 //!
-//! `object` is the VisiobookService. `variables.environment` is the spec of the environment, and `variables.name` what
-//! people call it. An expression that is false breaks the rule.
+//! `object` is the VisiobookService, by its `metadata.name` and `spec`. `variables.environment` is the spec of the
+//! environment, and `variables.name` what people call it. An expression that is false breaks the rule.
 
 use crate::check::release::DEADLINES;
 
@@ -93,6 +93,23 @@ pub(super) const VARIABLES: &[Variable] = &[
         "releases",
         "has(object.spec.rollout) && has(object.spec.rollout.strategy) ? object.spec.rollout.strategy : variables.strategy",
     ),
+    // Where secrets come from (B04): variables of which kind, and those of a check that are not the service's own.
+    (
+        "secretKind",
+        "has(variables.environment.secrets) && has(variables.environment.secrets.kind) ? variables.environment.secrets.kind : ''",
+    ),
+    (
+        "secretsOfNamespace",
+        "has(object.spec.secrets) ? object.spec.secrets.filter(v, !has(object.spec.secrets[v].remote)) : []",
+    ),
+    (
+        "secretsOfStore",
+        "has(object.spec.secrets) ? object.spec.secrets.filter(v, has(object.spec.secrets[v].remote)) : []",
+    ),
+    (
+        "checkSecretsOfNamespace",
+        "has(object.spec.rollout) && has(object.spec.rollout.checks) && has(object.spec.rollout.checks.job) && has(object.spec.rollout.checks.job.secrets) ? object.spec.rollout.checks.job.secrets.filter(v, object.spec.rollout.checks.job.secrets[v].name != object.metadata.name + '-secrets') : []",
+    ),
     // How many pods.
     (
         "most",
@@ -156,8 +173,7 @@ const NO_GPU: &str = "!has(object.spec.resources) || !has(object.spec.resources.
 const AT_MOST: &str = "'a service may have ' + string(variables.most) + ' pods at most in ' + variables.name";
 const AT_LEAST: &str = "'a service has ' + string(variables.fewest) + ' pods at least in ' + variables.name";
 
-/// Rules for services, in the order in which they are told. A kind of secret that an environment does not allow is
-/// to stand here as well.
+/// Rules for services, in the order in which they are told.
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "image-tag", field: "spec.image", holds: FIXED_TAG, message: LATEST },
     Rule { name: "image-digest", field: "spec.image", holds: BY_DIGEST, message: NO_DIGEST },
@@ -197,6 +213,30 @@ pub(super) const RULES: &[Rule] = &[
         field: "spec.resources.requests",
         holds: NO_GPU,
         message: "'ask for GPUs by spec.gpu.count, which sets request and limit alike'",
+    },
+    Rule {
+        name: "secret-kind",
+        field: "spec.secrets",
+        holds: "variables.secretKind != 'External' || size(variables.secretsOfNamespace) == 0",
+        message: "variables.secretsOfNamespace.join(', ') + ': from Secrets of the namespace, and ' + variables.name + ' allows keys of its store only: write remote.key in place of name and key'",
+    },
+    Rule {
+        name: "secret-kind",
+        field: "spec.secrets",
+        holds: "!(variables.secretKind in ['Plain', 'Sealed']) || size(variables.secretsOfStore) == 0",
+        message: "variables.secretsOfStore.join(', ') + ': kept in a store, and ' + variables.name + ' allows ' + variables.secretKind + ' secrets only: name a Secret of the namespace and a key'",
+    },
+    Rule {
+        name: "secret-kind",
+        field: "spec.sidecar.auth.secret",
+        holds: "variables.secretKind != 'External' || !has(object.spec.sidecar) || !has(object.spec.sidecar.auth) || !has(object.spec.sidecar.auth.secret)",
+        message: "'is a Secret of the namespace, and ' + variables.name + ' allows keys of its store only: take it out and put JWT_SECRET into spec.secrets'",
+    },
+    Rule {
+        name: "secret-kind",
+        field: "spec.rollout.checks.job.secrets",
+        holds: "variables.secretKind != 'External' || size(variables.checkSecretsOfNamespace) == 0",
+        message: "'a check reads Secrets of the namespace, and ' + variables.name + ' allows keys of its store only: put them into spec.secrets as remote.key, and name the Secret ' + object.metadata.name + '-secrets here'",
     },
     Rule {
         name: "rollout-strategy",

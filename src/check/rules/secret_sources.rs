@@ -1,8 +1,7 @@
-//! Where secrets may come from.
+//! Where secrets may come from. What kind an environment allows is governed; here each that is of another is named.
 
 use super::{Broken, Subject};
 use crate::api::SecretKind;
-use crate::check::mounted;
 
 pub(super) fn sources(it: &Subject<'_>, broken: &mut Broken) {
     let environment = &it.environment.name;
@@ -32,7 +31,10 @@ pub(super) fn sources(it: &Subject<'_>, broken: &mut Broken) {
         }
         match (kind, source.remote.is_some()) {
             (Some(SecretKind::External), false) => {
-                broken.tell("secret-kind", &field, must_be_remote(environment))
+                let message = format!(
+                    "is a Secret of the namespace, and VisiobookEnvironment {environment} allows keys of its store only: write remote.key in place of name and key"
+                );
+                broken.tell("secret-kind", &field, message);
             }
             (Some(kind @ (SecretKind::Plain | SecretKind::Sealed)), true) => {
                 let message = format!(
@@ -43,15 +45,4 @@ pub(super) fn sources(it: &Subject<'_>, broken: &mut Broken) {
             _ => {}
         }
     }
-    if kind == Some(SecretKind::External) && mounted(it.spec.sidecar.as_deref()).is_some() {
-        let message =
-            format!("{}: take it out and put JWT_SECRET into spec.secrets", must_be_remote(environment));
-        broken.tell("secret-kind", "spec.sidecar.auth.secret", message);
-    }
-}
-
-fn must_be_remote(environment: &str) -> String {
-    format!(
-        "is a Secret of the namespace, and VisiobookEnvironment {environment} allows keys of its store only: write remote.key in place of name and key"
-    )
 }
