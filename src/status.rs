@@ -46,6 +46,8 @@ pub struct Pass<'a> {
     pub applied: &'a Applied,
     /// What went wrong.
     pub failure: Option<&'a Failure>,
+    /// Whether its Services, which carry the selector and the record of a release, are as they were planned.
+    pub is_recorded: bool,
     /// The Deployment that serves, as it is after the pass.
     pub serving: Option<&'a DeploymentFact>,
     /// Number of pods that is wanted.
@@ -160,7 +162,7 @@ fn numbers(pass: &Pass<'_>, conditions: Vec<Condition>) -> VisiobookServiceStatu
         _ => serving.revision.clone(),
     });
     // What could not be written has not happened.
-    let is_written = pass.failure.is_none() || decision.release.is_none();
+    let is_written = pass.failure.is_none() || decision.release.is_none() || pass.is_recorded;
     let before = previous.active_colour.filter(|_| !is_written);
     let active =
         decision.revision.as_ref().filter(|revision| active_revision.as_ref() == Some(&revision.hash));

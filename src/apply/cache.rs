@@ -94,6 +94,17 @@ impl Cache {
         }
     }
 
+    /// An object that we deleted is wanted again while it is still there: its end will be news. Tells whether it is still
+    /// to come.
+    pub fn unbury(&self, live: &Arc<Live>) -> bool {
+        let mut known = self.lock();
+        let is_to_come = known.buried.remove(&live.uid);
+        if is_to_come {
+            known.insert((live.kind, live.namespace.clone(), live.name.clone()), live.clone());
+        }
+        is_to_come
+    }
+
     /// A list of a kind begins: what it does not show is gone.
     pub fn begin_list(&self, kind: Kind, scope: &Scope) {
         let mut known = self.lock();

@@ -30,7 +30,7 @@ pub use gated::{GatedPods, service_exists, tell_pod, watched_pods};
 pub use key_ring::KeyRing;
 pub use leave::{Heard, addresses, tell_to_leave};
 pub use live::Live;
-pub use observe::{Surroundings, deployments, observe, selected};
+pub use observe::{Surroundings, deployments, is_written, observe, selected};
 pub use packed::Pattern;
 pub use pods::{containers, look};
 pub use publish::{fill_replicas, publish};
@@ -126,7 +126,11 @@ async fn apply_group(
             }
             Err(Error::Exists { .. }) => {
                 let found = writer.claim(cache, owner, last).await?;
-                if found.belongs_to(owner) && !found.terminating {
+                if found.belongs_to(owner) && found.terminating && cache.unbury(&found) {
+                    // We deleted it ourselves, and something holds it back: as above.
+                    return Ok(());
+                }
+                if found.belongs_to(owner) {
                     // Ours, and no watch has shown it: what was decided without it may be wrong.
                     return Err(Error::Conflict { kind: key.0, name: key.1 });
                 }

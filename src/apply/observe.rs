@@ -174,6 +174,18 @@ pub fn deployments(cache: &Cache, owner: &Owner) -> BTreeMap<Colour, DeploymentF
         .collect()
 }
 
+/// Whether the objects of a kind are as they are planned, each part of them.
+pub fn is_written(cache: &Cache, owner: &Owner, plan: &Plan, kind: Kind) -> bool {
+    plan.objects.iter().filter(|planned| planned.kind == kind).all(|planned| {
+        cache.get(kind, &owner.namespace, &planned.name).is_some_and(|live| {
+            let settled = cache.settled(&live, planned.manager);
+            settled.is_some_and(|(version, digest)| {
+                version == live.resource_version && *digest == *check::digest(&planned.object)
+            })
+        })
+    })
+}
+
 /// Whether the pods of a plan are all there and ready.
 pub(super) fn is_settled(cache: &Cache, owner: &Owner, plan: &Plan) -> bool {
     let planned = plan.objects.iter().find(|planned| planned.kind == Kind::Deployment);

@@ -146,15 +146,25 @@ impl Context {
     }
 
     /// The service as the watch or our own last write knows it, whichever is newer.
-    pub(super) fn newest(&self, watched: &Watched) -> Result<Arc<VisiobookService>, Unreadable> {
+    pub(super) fn newest(&self, watched: &Arc<Watched>) -> Result<Arc<VisiobookService>, Unreadable> {
         let uid = watched.uid().unwrap_or_default();
         let mut written = lock(&self.written);
+        // The watch may have caught up since this was taken from it, and our own write be forgotten for that.
+        let watched = self
+            .stored(&ObjectRef::from_obj(&**watched))
+            .filter(|stored| version(&**stored) > version(&**watched))
+            .unwrap_or_else(|| watched.clone());
         match written.get(&uid) {
-            Some(ours) if version(&**ours) > version(watched) => return Ok(ours.clone()),
+            Some(ours) if version(&**ours) > version(&*watched) => return Ok(ours.clone()),
             _ => written.remove(&uid),
         };
         drop(written);
         Ok(Arc::new(watched.open()?))
+    }
+
+    /// A service as the watch tells it now.
+    fn stored(&self, service: &ObjectRef<Watched>) -> Option<Arc<Watched>> {
+        self.lanes.get().into_iter().flatten().find_map(|lane| lane.store.get(service))
     }
 
     /// Our own write left a service like this.
@@ -201,8 +211,14 @@ impl Context {
         lock(&self.held_back).remove(uid);
     }
 
-    /// A service was seen; note who applies its size.
-    pub(super) fn note_replicas(&self, uid: &str, manager: Option<String>) {
+    /// A service was seen.
+    pub(super) fn see(&self, seen: &Watched) {
+        self.note_replicas(&seen.uid().unwrap_or_default(), seen.replicas_applied_by().map(str::to_string));
+        self.see_needs(seen);
+    }
+
+    /// Who applies the size of a service.
+    fn note_replicas(&self, uid: &str, manager: Option<String>) {
         let mut notes = self.replicas_applied_by.write().unwrap_or_else(PoisonError::into_inner);
         match manager {
             Some(manager) => notes.insert(uid.to_string(), manager),
@@ -224,6 +240,13 @@ impl Context {
         self.trigger_governance(&service.namespace().unwrap_or_default());
         self.backoff.clear(&uid);
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());
+    }
+
+    /// There is no such service, and no pass over it runs any more.
+    pub(super) fn missed(&self, namespace: &str, name: &str) {
+        self.begin(&ObjectRef::new(name).within(namespace));
+        self.forget_standing_of(&(namespace.to_string(), name.to_string()));
+        self.metrics.forget_service(namespace, name);
     }
 
     /// A service was held against its environment; a refused one was told this.

@@ -232,9 +232,7 @@ async fn lead(
                 let context = context.clone();
                 move |outcome| {
                     if let Err(ControllerError::ObjectNotFound(gone)) = outcome {
-                        context
-                            .metrics
-                            .forget_service(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                        context.missed(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                     }
                     futures::future::ready(())
                 }

@@ -12,6 +12,7 @@ use super::context::{Context, LOOK_AGAIN};
 use super::events::{self, Told};
 use super::watched::Watched;
 use super::{gates, leaving, notifier, unready, waves};
+use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::api::{VisiobookService, VisiobookServiceStatus};
 use crate::apply::{self, Error};
@@ -196,6 +197,7 @@ async fn pass(service: &Arc<VisiobookService>, context: &Arc<Context>) -> Result
         gating: &gating,
         applied: &applied,
         failure: failure.as_ref(),
+        is_recorded: apply::is_written(&context.cache, &owner, &plan, Kind::Service),
         serving,
         unready: &looked.containers,
         lacks: &lacks,

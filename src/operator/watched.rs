@@ -1,16 +1,18 @@
 //! A VisiobookService as its watch told it, in few bytes: thousands are kept, and most lie still.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::Resource;
 use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::replicas;
 use crate::api::VisiobookService;
 use crate::apply::Pattern;
+use crate::check;
 
 static PATTERN: Pattern = Pattern::new();
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -20,8 +22,9 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(super) struct Watched {
     /// What tells it from others and its versions from each other, without labels and annotations.
     metadata: ObjectMeta,
-    /// Who applies its size, beside the scale subresource.
-    pub(super) replicas_applied_by: Option<String>,
+    replicas_applied_by: Option<String>,
+    /// Secrets that it asks for.
+    secrets: Box<[String]>,
     /// Compressed JSON, or why it cannot be read.
     body: Result<Box<[u8]>, Unreadable>,
 }
@@ -42,6 +45,16 @@ impl Watched {
     pub(super) fn open(&self) -> Result<VisiobookService, Unreadable> {
         let body = self.body.as_ref().map_err(Unreadable::clone)?;
         Ok(serde_json::from_slice(&PATTERN.unpack(body))?)
+    }
+
+    /// Who applies its size, beside the scale subresource.
+    pub(super) fn replicas_applied_by(&self) -> Option<&str> {
+        self.replicas_applied_by.as_deref()
+    }
+
+    /// Whether it asks for a key of this Secret.
+    pub(super) fn asks_for(&self, secret: &str) -> bool {
+        self.secrets.iter().any(|known| known == secret)
     }
 
     /// Whether it can be read.
@@ -65,7 +78,9 @@ impl<'de> Deserialize<'de> for Watched {
                 annotations.remove(LAST_APPLIED);
             }
         }
+        let read = VisiobookService::deserialize(&object);
         Ok(Watched {
+            secrets: read.as_ref().map(asked).unwrap_or_default(),
             replicas_applied_by: replicas::applied_by(&told),
             metadata: ObjectMeta {
                 name: told.name,
@@ -75,12 +90,18 @@ impl<'de> Deserialize<'de> for Watched {
                 deletion_timestamp: told.deletion_timestamp,
                 ..ObjectMeta::default()
             },
-            body: match VisiobookService::deserialize(&object) {
+            body: match read {
                 Ok(_) => Ok(PATTERN.pack(object.to_string().as_bytes())),
                 Err(error) => Err(error.into()),
             },
         })
     }
+}
+
+fn asked(service: &VisiobookService) -> Box<[String]> {
+    let names: BTreeSet<String> =
+        check::asked(&service.name_any(), &service.spec).into_iter().map(|key| key.name).collect();
+    names.into_iter().collect()
 }
 
 impl Resource for Watched {
@@ -114,7 +135,6 @@ impl Resource for Watched {
 
 #[cfg(test)]
 mod tests {
-    use kube::ResourceExt;
     use serde_json::json;
 
     use super::*;
@@ -138,10 +158,10 @@ mod tests {
         for name in ["first", "second"] {
             let watched = told(
                 name,
-                json!({ "stack": "nodejs", "image": "shop:1", "replicas": 2, "env": { "A": "1" } }),
+                json!({ "stack": "nodejs", "image": "shop:1", "replicas": 2, "secrets": { "B": { "name": "keys", "key": "b" } } }),
             );
             assert_eq!(watched.name_any(), name);
-            assert_eq!(watched.replicas_applied_by.as_deref(), Some("argocd"));
+            assert_eq!(watched.replicas_applied_by(), Some("argocd"));
             let service = watched.open().expect("readable");
             assert_eq!(service.spec.replicas, Some(2));
             assert_eq!(service.status.as_ref().and_then(|status| status.observed_generation), Some(3));
@@ -149,6 +169,7 @@ mod tests {
             assert_eq!(service.annotations().keys().collect::<Vec<_>>(), ["note"]);
             assert_eq!(service.resource_version().as_deref(), Some("7"));
             assert!(service.managed_fields().is_empty());
+            assert!(watched.asks_for("keys") && !watched.asks_for("others"));
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, DynamicObject, PartialObjectMeta, TypeMeta};
 use kube::runtime::reflector::{self, Store};
@@ -23,7 +23,7 @@ use crate::api::VisiobookEnvironment;
 use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::apply::{Live, SecretIndex, Seen, resource, watched_pods};
-use crate::check;
+use crate::facts::ServiceName;
 
 /// Objects that one list request may answer with: bounds the memory of a re-list.
 const PAGE: u32 = 100;
@@ -103,27 +103,54 @@ pub(super) fn services(
     context: &Arc<Context>,
 ) -> (impl Stream<Item = Result<Watched, watcher::Error>> + Send + 'static, Store<Watched>) {
     let (store, writer) = reflector::store();
-    let (noting, reading, filtering) = (context.clone(), context.clone(), context.clone());
-    let (within, mut listed) = (scope.clone(), BTreeSet::new());
+    let (noting, filtering, before) = (context.clone(), context.clone(), store.clone());
+    let (within, mut listed, mut shown) = (scope.clone(), BTreeSet::new(), Vec::new());
     let stream = events::<Watched>(api(client, scope), "")
         .inspect_ok(move |event| match event {
             watcher::Event::Delete(gone) => noting.forget(gone),
-            watcher::Event::Apply(seen) => noting.see_needs(seen),
+            watcher::Event::Apply(seen) => noting.see(seen),
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(seen) => {
-                listed.insert((seen.namespace().unwrap_or_default(), seen.name_any()));
-                noting.see_needs(seen);
+                listed.insert(place(seen));
+                noting.see(seen);
             }
-            watcher::Event::InitDone => noting.keep_needs(&within, &listed),
-        })
-        .modify(move |service| {
-            let uid = service.uid().unwrap_or_default();
-            reading.note_replicas(&uid, service.replicas_applied_by.take());
+            watcher::Event::InitDone => {
+                // Nobody told that these were deleted.
+                before.state().iter().filter(|known| !listed.contains(&place(known))).for_each(|gone| {
+                    noting.forget(gone);
+                    noting.trigger(&place(gone).0, &place(gone).1);
+                });
+                noting.keep_needs(&within, &listed);
+            }
         })
         .reflect(writer)
-        .touched_objects()
-        .try_filter(move |service| futures::future::ready(!filtering.is_own_write(service)));
+        .map_ok(move |event| stream::iter(touched(event, &mut shown).into_iter().map(Ok)))
+        .try_flatten()
+        .try_filter(move |service| {
+            let is_news = !filtering.is_own_write(service);
+            if is_news {
+                // A status that was written and not heard of is told by this alone.
+                filtering.trigger_dependants(&place(service));
+            }
+            futures::future::ready(is_news)
+        });
     (stream, store)
+}
+
+fn place(service: &Watched) -> ServiceName {
+    (service.namespace().unwrap_or_default(), service.name_any())
+}
+
+/// The services that an event tells of. Those of a list are told of once the store has all of it: a pass before that would
+/// look at one as it was, or find none.
+fn touched(event: watcher::Event<Watched>, shown: &mut Vec<Watched>) -> Vec<Watched> {
+    match event {
+        watcher::Event::Apply(service) | watcher::Event::Delete(service) => return vec![service],
+        watcher::Event::Init => shown.clear(),
+        watcher::Event::InitApply(service) => shown.push(service),
+        watcher::Event::InitDone => return std::mem::take(shown),
+    }
+    Vec::new()
 }
 
 /// The namespaces to watch, one by one, or all at once.
@@ -265,12 +292,7 @@ async fn secrets(
     let api: Api<PartialObjectMeta<Secret>> = api(&client, &scope);
     let concern = |namespace: &str, name: &str| {
         context.trigger_where(|service| {
-            service.namespace().as_deref() == Some(namespace)
-                && service.open().is_ok_and(|service| {
-                    check::asked(&service.name_any(), &service.spec)
-                        .iter()
-                        .any(|reference| reference.name == name)
-                })
+            service.namespace().as_deref() == Some(namespace) && service.asks_for(name)
         });
         context.see_own_secret(namespace, name);
     };
@@ -330,12 +352,15 @@ async fn secrets(
 
 async fn namespaces(client: Client, context: Arc<Context>, synced: watch::Sender<bool>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+    let mut listed = HashSet::new();
     each(events(api, ""), "Namespace", |event| match event {
-        watcher::Event::Init => {}
+        watcher::Event::Init => listed.clear(),
         watcher::Event::InitApply(namespace) | watcher::Event::Apply(namespace) => {
+            listed.insert(namespace.name_any());
             context.see_namespace(&namespace.name_any(), Some(namespace.meta()));
         }
         watcher::Event::InitDone => {
+            context.keep_namespaces(&listed);
             synced.send_replace(true);
         }
         watcher::Event::Delete(namespace) => context.see_namespace(&namespace.name_any(), None),
@@ -365,4 +390,35 @@ async fn environments(client: Client, context: Arc<Context>, synced: watch::Send
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_list_shows_is_told_once_the_store_has_all_of_it() {
+        let service = |name: &str| -> Watched {
+            let spec = serde_json::json!({ "image": "shop:1" });
+            let metadata = serde_json::json!({ "name": name, "namespace": "shop" });
+            serde_json::from_value(serde_json::json!({ "metadata": metadata, "spec": spec }))
+                .expect("a service")
+        };
+        let mut shown = Vec::new();
+        let mut names =
+            |event| -> Vec<String> { touched(event, &mut shown).iter().map(ResourceExt::name_any).collect() };
+        assert_eq!(names(watcher::Event::Apply(service("a"))), ["a"]);
+        for event in [
+            watcher::Event::Init,
+            watcher::Event::InitApply(service("a")),
+            watcher::Event::InitApply(service("b")),
+        ] {
+            assert!(names(event).is_empty());
+        }
+        // A list that was cut off begins anew.
+        assert!(names(watcher::Event::Init).is_empty());
+        assert!(names(watcher::Event::InitApply(service("b"))).is_empty());
+        assert_eq!(names(watcher::Event::InitDone), ["b"]);
+        assert_eq!(names(watcher::Event::Delete(service("b"))), ["b"]);
+    }
 }

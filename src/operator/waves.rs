@@ -108,11 +108,20 @@ impl Context {
 
     /// A service is gone, or has another environment.
     pub(super) fn forget_standing(&self, uid: &str) {
+        self.leave_waves(|wave| wave.forget(uid));
+    }
+
+    /// No service has this name any more: one that was deleted during its last pass was noted once more by that.
+    pub(super) fn forget_standing_of(&self, service: &ServiceName) {
+        self.leave_waves(|wave| wave.forget_name(service));
+    }
+
+    fn leave_waves(&self, leave: impl Fn(&mut Wave) -> bool) {
         let left: Vec<String> = {
             let mut waves = self.waves.lock();
             waves
                 .iter_mut()
-                .filter_map(|(name, turns)| turns.wave.forget(uid).then(|| name.clone()))
+                .filter_map(|(name, turns)| leave(&mut turns.wave).then(|| name.clone()))
                 .collect()
         };
         left.iter().for_each(|name| self.wake_waiting(name));

@@ -256,6 +256,13 @@ impl Wave {
         self.members.remove(uid).is_some()
     }
 
+    /// No service has this name any more. Tells whether one of it was known.
+    pub fn forget_name(&mut self, name: &ServiceName) -> bool {
+        let before = self.members.len();
+        self.members.retain(|_, (known, _)| known != name);
+        self.members.len() < before
+    }
+
     /// Whether nobody is left.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()

@@ -319,6 +319,7 @@ fn a_kind_that_the_cluster_lacks_is_left_out_and_told_and_all_else_is_planned() 
             gating: &Default::default(),
             applied: &Applied::default(),
             failure: None,
+            is_recorded: true,
             serving: None,
             replicas: 1,
             unready: &[],

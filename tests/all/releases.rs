@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
 use visiobook::api::{ReleaseState, RolloutStatus};
-use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, Orders, RevisionFact};
+use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, Failure, Orders, RevisionFact};
 use visiobook::plan::{self, Plan};
 use visiobook::rollout::{self, Decision, Reason};
 
@@ -486,6 +486,7 @@ fn a_service_that_waits_for_a_freeze_is_reconciling_and_not_progressing() {
             plan: &plan,
             applied: &Default::default(),
             failure: None,
+            is_recorded: true,
             serving: facts.deployments.get(&Colour::Blue),
             replicas: 3,
             lacks: &[],
@@ -505,4 +506,37 @@ fn a_service_that_waits_for_a_freeze_is_reconciling_and_not_progressing() {
     assert!(told.events.iter().any(|event| event.reason == "Frozen" && !event.warning), "{:?}", told.events);
     let release = told.status.rollout.expect("a release");
     assert_eq!(release.deadline.map(|at| at.0.as_second()), Some(THAW));
+}
+
+#[test]
+fn a_child_that_is_refused_does_not_hide_where_a_release_stands() {
+    let first = frozen(json!({}), json!({ "strategy": "BlueGreen" }));
+    let next = frozen(json!({ "env": { "A": "1" } }), json!({ "strategy": "BlueGreen" }));
+    let (_, decision, plan, facts) = begun(&first, next);
+    let refused =
+        Failure { reason: "Taken", message: "Ingress users is somebody else's".into(), transient: false };
+    let rollout = |is_recorded: bool| {
+        let pass = visiobook::status::Pass {
+            name: "users",
+            generation: 2,
+            facts: &facts,
+            decision: &decision,
+            plan: &plan,
+            applied: &Default::default(),
+            failure: Some(&refused),
+            is_recorded,
+            serving: facts.deployments.get(&Colour::Blue),
+            replicas: 3,
+            lacks: &[],
+            gating: &Default::default(),
+            unready: &[],
+            previous: &Default::default(),
+        };
+        visiobook::status::report(&pass, jiff::Timestamp::from_second(NOW).expect("a time")).status.rollout
+    };
+    assert_eq!(
+        rollout(true).map(|release| release.state),
+        decision.release.as_ref().map(|release| release.state)
+    );
+    assert_eq!(rollout(false), None, "what its Service does not say has not happened");
 }

@@ -29,6 +29,7 @@ fn tell(
         gating,
         applied: &Applied::default(),
         failure: None,
+        is_recorded: true,
         serving,
         unready: &[],
         lacks: &[],

@@ -47,6 +47,19 @@ fn what_we_deleted_does_not_come_back_by_late_news() {
 }
 
 #[test]
+fn the_end_of_what_we_deleted_is_news_once_it_is_wanted_again() {
+    let cache = Cache::default();
+    cache.see(live("a", "1", 10));
+    cache.forget(&live("a", "1", 10), false);
+    let held_back = Arc::new(live("a", "1", 11));
+    assert!(cache.unbury(&held_back));
+    assert!(cache.get(Kind::ConfigMap, "n", "a").is_some());
+    assert_eq!(cache.forget(&live("a", "1", 12), true), news());
+    assert!(!cache.unbury(&held_back), "it is gone already");
+    assert!(cache.get(Kind::ConfigMap, "n", "a").is_none());
+}
+
+#[test]
 fn the_end_of_an_older_object_does_not_take_its_successor() {
     let cache = Cache::default();
     cache.see(live("a", "2", 20));

@@ -28,8 +28,8 @@ pub(super) struct Dependencies {
 }
 
 impl Context {
-    /// A service was seen.
-    pub(in crate::operator) fn see_needs(&self, seen: &Watched) {
+    /// What a service that was seen depends on.
+    pub(super) fn see_needs(&self, seen: &Watched) {
         let Ok(service) = seen.open() else { return };
         let own = (service.namespace().unwrap_or_default(), service.name_any());
         let depends_on = service.spec.is_gated().then_some(&service.spec.depends_on);
@@ -98,9 +98,7 @@ impl Context {
 
     /// How a VisiobookService is, as the watch or our own last write knows it.
     fn find(&self, (namespace, name): &ServiceName) -> Option<Standing> {
-        let place = ObjectRef::new(name).within(namespace);
-        let mut lanes = self.lanes.get().into_iter().flatten();
-        let watched = lanes.find_map(|lane| lane.store.get(&place))?;
+        let watched = self.stored(&ObjectRef::new(name).within(namespace))?;
         Some(match self.newest(&watched) {
             Ok(service) => standing(&service),
             // It is there, and nothing is known of it.

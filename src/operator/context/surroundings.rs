@@ -178,6 +178,15 @@ impl Context {
         namespaces.get(namespace).is_some_and(|place| place.terminating)
     }
 
+    /// Namespaces that a complete list no longer shows are gone.
+    pub(in crate::operator) fn keep_namespaces(&self, seen: &HashSet<String>) {
+        let known: Vec<String> =
+            self.namespaces.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        for name in known.iter().filter(|name| !seen.contains(*name)) {
+            self.see_namespace(name, None);
+        }
+    }
+
     /// A namespace was seen, or is gone.
     pub(in crate::operator) fn see_namespace(&self, namespace: &str, seen: Option<&ObjectMeta>) {
         {

@@ -527,3 +527,13 @@ proptest! {
         prop_assert_eq!(reached, cap as usize);
     }
 }
+
+#[test]
+fn a_name_that_nobody_has_any_more_keeps_no_place() {
+    let (mut wave, name) = (Wave::default(), ("shop".to_string(), "users".to_string()));
+    wave.note("1", &name, Standing::Running);
+    wave.note("2", &("shop".to_string(), "books".to_string()), Standing::Running);
+    assert!(wave.forget_name(&name));
+    assert!(!wave.forget_name(&name));
+    assert_eq!((wave.of("1"), wave.of("2")), (None, Some(&Standing::Running)));
+}
