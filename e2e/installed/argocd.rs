@@ -15,7 +15,7 @@ fn example(path: &str, site: &Site, argocd: &ArgoCd) -> String {
     let text = std::fs::read_to_string(root().join("examples").join(path)).expect("example");
     let ours = &site.namespace;
     let text = text
-        .replace("https://github.com/VisioBook-ESP/visiobook-operator.git", &argocd.repository_url())
+        .replace("https://github.com/visiobook/visiobook-operator.git", &argocd.repository_url())
         .replace("namespace: argocd", &format!("namespace: {}", argocd.namespace));
     ["visiobook-dev", "visiobook-system", "visiobook-*"]
         .iter()
