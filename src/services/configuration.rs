@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::contract::settings::{Dependency, DependencyKind, Environment, Settings};
 use crate::contract::{JWT_SECRET_MIN, PORT, service_token};
@@ -282,14 +282,29 @@ impl Reading<'_> {
             self.problem(format!("{VARIABLE} is not set: write postgres://user:password@host:5432/database"));
             return None;
         }
-        // H01: in production what is stored does not cross the network in the clear.
-        if environment == Environment::Production && self.text("DB_SSL_MODE").as_deref() == Some("disable") {
-            self.problem("DB_SSL_MODE is \"disable\" in production: write require, verify-ca or verify-full");
-        }
+        // H01: in production what is stored does not cross the network in the clear, whoever asks for that.
+        let is_clear = |mode| {
+            environment == Environment::Production && matches!(mode, PgSslMode::Disable | PgSslMode::Allow)
+        };
+        let mode = self.text("DB_SSL_MODE").map(|text| (text.parse::<PgSslMode>(), text));
+        let told = match mode {
+            Some((Err(_), text)) => Some(format!(
+                "DB_SSL_MODE is {text:?}: write disable, allow, prefer, require, verify-ca or verify-full"
+            )),
+            Some((Ok(mode), text)) if is_clear(mode) => Some(format!(
+                "DB_SSL_MODE is {text:?} in production: write require, verify-ca or verify-full"
+            )),
+            _ => None,
+        };
+        let is_told = told.is_some();
+        told.into_iter().for_each(|problem| self.problem(problem));
         let located = locate(&dependency(DATABASE), "", self.lookup)?;
         match &located.target {
             Target::Postgres(options, schema) => {
                 let mut options = options.as_ref().clone().disable_statement_logging();
+                if !is_told && is_clear(options.get_ssl_mode()) {
+                    self.problem(format!("{VARIABLE} asks for a connection in the clear in production: write sslmode=require, verify-ca or verify-full there"));
+                }
                 if let Some(schema) = schema {
                     options = options.options([("search_path", schema)]);
                 }
@@ -416,6 +431,32 @@ mod tests {
         {
             let read = read(&[DATABASE_URL, SECRET, ("ENVIRONMENT", environment)]).ok().unwrap();
             assert_eq!((read.pool.most, read.pool.kept, read.pool.idle), (most, kept, idle));
+        }
+    }
+
+    #[test]
+    fn production_reaches_its_database_in_no_clear_way() {
+        let told = |url: &'static str, mode: &'static str| {
+            let read = read(&[
+                ("DATABASE_URL", url),
+                ("JWT_SECRET", "a secret of thirty-two characters"),
+                ("DB_SSL_MODE", mode),
+                ("ENVIRONMENT", "production"),
+            ]);
+            read.err().unwrap_or_default()
+        };
+        let plain = "postgres://u:p@db/books";
+        assert_eq!(told(plain, "require"), [""; 0]);
+        assert_eq!(told("postgres://u:p@db/books?sslmode=verify-full", "verify-full"), [""; 0]);
+        for (url, mode, field) in [
+            (plain, "DISABLE", "DB_SSL_MODE"),
+            (plain, "allow", "DB_SSL_MODE"),
+            (plain, "verify_full", "DB_SSL_MODE"),
+            ("postgres://u:p@db/books?sslmode=disable", "require", "DATABASE_URL"),
+        ] {
+            let problems = told(url, mode);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(field), "{problems:?}");
         }
     }
 

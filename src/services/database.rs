@@ -33,6 +33,9 @@ pub enum Error {
     /// The connection broke while a change was being confirmed: it may have happened.
     #[error("the outcome is unknown: {0}")]
     Commit(sqlx::Error),
+    /// It may not be done, as the work itself has found.
+    #[error("{0}")]
+    Forbidden(&'static str),
     /// No answer in time.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Silent,
@@ -47,13 +50,18 @@ impl Error {
         }
     }
 
+    /// Whether it is what is answered, and no failure.
+    fn is_answer(&self) -> bool {
+        self.duplicate().is_some() || matches!(self, Error::Forbidden(_))
+    }
+
     /// Whether the same work may succeed a moment later, and has certainly not been done (DL26).
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Sql(error) => is_transient(error),
             // Answered by the server: rolled back for certain.
             Error::Commit(sqlx::Error::Database(error)) => is_conflict(error.code().as_deref()),
-            Error::Commit(_) | Error::Silent => false,
+            Error::Commit(_) | Error::Silent | Error::Forbidden(_) => false,
         }
     }
 
@@ -63,6 +71,7 @@ impl Error {
             Error::Sql(sqlx::Error::Database(error)) => is_of_the_server(error.code().as_deref()),
             Error::Sql(error) => is_broken(error),
             Error::Commit(_) | Error::Silent => true,
+            Error::Forbidden(_) => false,
         }
     }
 
@@ -76,6 +85,7 @@ impl Error {
             Error::Sql(_) => "Connection",
             Error::Commit(_) => "Commit",
             Error::Silent => "Timeout",
+            Error::Forbidden(_) => "Forbidden",
         }
     }
 }
@@ -147,6 +157,14 @@ impl Database {
                     Ok(seen.idle_for < DOUBTFUL || is_primary(connection).await)
                 })
             })
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    match is_primary(connection).await {
+                        true => Ok(()),
+                        false => Err(sqlx::Error::Protocol("the server is no primary".into())),
+                    }
+                })
+            })
             .connect_lazy_with(options);
         measures.connections_most.set(i64::from(limits.most));
         Database { pool, measures }
@@ -155,7 +173,10 @@ impl Database {
     /// A transaction. Dropped, it is as if it had never been.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
         let waits = Instant::now();
-        let connection = self.pool.begin().await;
+        let pool = self.pool.clone();
+        // Cut off in the middle, the driver would not know that the server has begun one.
+        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        let connection = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed));
         self.measures.connections_waited.add(waits.elapsed().as_secs_f64());
         Ok(connection?)
     }
@@ -193,7 +214,7 @@ impl Database {
                     tracing::warn!(operation, table, %error, tried, "Database operation is tried again");
                     tokio::time::sleep(PAUSE * tried).await;
                 }
-                Err(error) if error.duplicate().is_none() => {
+                Err(error) if !error.is_answer() => {
                     // D22. What it says goes to the log alone.
                     tracing::error!(operation, context = table, %error, kind, "Database operation failed: {operation}");
                     return Err(error);

@@ -105,6 +105,9 @@ impl Failure {
 
     /// What the database says, where `message` tells what came to nothing: 503 in an outage, else 500.
     pub fn of_database(message: &'static str, error: database::Error) -> Failure {
+        if let database::Error::Forbidden(rule) = error {
+            return Failure::forbidden(rule);
+        }
         let failure = match error.is_outage() {
             true => Failure::unavailable(message),
             false => Failure::internal(message, ""),

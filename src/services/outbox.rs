@@ -29,7 +29,8 @@ const INSERT_MANY: &str = "INSERT INTO outbox_events (kind, subject, correlation
 const OLDEST: &str = "SELECT id, kind, subject, correlation_id, payload::text, \
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') \
     FROM outbox_events ORDER BY position LIMIT $1";
-const COUNT: &str = "SELECT count(*) FROM outbox_events";
+/// No more than that: a million that wait must not keep any from being sent.
+const COUNT: &str = "SELECT count(*) FROM (SELECT FROM outbox_events LIMIT 10001) AS waiting";
 const DELETE: &str = "DELETE FROM outbox_events WHERE id = ANY($1)";
 
 /// Every statement, to be held against a real database.
@@ -61,7 +62,10 @@ type Row = (Uuid, String, Uuid, String, String, String);
 impl Outbox {
     /// The outbox of a service: its stream is `visiobook:<service>:events`.
     pub fn new(service: &str, cache: Arc<Cache>, measures: &Measures) -> Result<Outbox, prometheus::Error> {
-        let pending = IntGauge::new("outbox_events_pending", "Events that are not acknowledged yet")?;
+        let pending = IntGauge::new(
+            "outbox_events_pending",
+            "Events that are not acknowledged yet; 10001: more than are counted",
+        )?;
         measures.registry().register(Box::new(pending.clone()))?;
         Ok(Outbox { stream: format!("visiobook:{service}:events"), cache, woken: Notify::new(), pending })
     }

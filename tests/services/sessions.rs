@@ -33,6 +33,12 @@ async fn a_session_is_begun_renewed_listed_and_ended() {
     renew(&used).await.refuses(401, "Invalid token");
     renew(&ada.refresh).await.refuses(401, "Invalid token");
     service.get(&ada.path()).by(&ada).send().await.refuses(401, "Invalid token");
+    // Also if it has gone on with others since.
+    let late = service.log_in(ada.id.clone(), ada.email.clone()).await;
+    let next = renew(&late.refresh).await.expect(200)["refreshToken"].as_str().unwrap().to_owned();
+    let current = renew(&next).await.expect(200)["refreshToken"].as_str().unwrap().to_owned();
+    renew(&late.refresh).await.refuses(401, "Invalid token");
+    renew(&current).await.refuses(401, "Invalid token");
     for none in ["x", "", "AAAA"] {
         assert!(matches!(renew(none).await.status.as_u16(), 401), "{none}");
     }
@@ -77,6 +83,38 @@ async fn a_demotion_is_felt_before_the_token_ends() {
     let (one, two) = (service.admin(&platform).await, service.admin(&platform).await);
     service.put(&format!("{}/role", two.path()), json!({ "role": "user" })).by(&one).send().await.expect(200);
     service.get("/api/v1/users").by(&two).send().await.expect(403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_admins_who_demote_each_other_at_once_one_is_left() {
+    let platform = Platform::new();
+    let (service, other) = (platform.start().await, platform.start().await);
+    for _ in 0..5 {
+        let (one, two) = (service.admin(&platform).await, service.admin(&platform).await);
+        let demotion = || json!({ "role": "user" });
+        let (first, second) = tokio::join!(
+            service.put(&format!("{}/role", two.path()), demotion()).by(&one).send(),
+            other.put(&format!("{}/role", one.path()), demotion()).by(&two).send(),
+        );
+        let mut statuses = [first.status.as_u16(), second.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 403]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_a_database_reads_as_others_are_no_way_around_the_throttle() {
+    let platform = Platform::new();
+    let service = platform.start().await;
+    let email = "nikki@example.com";
+    let body = json!({ "email": email, "username": "nikki", "password": PASSWORD });
+    service.post("/api/v1/users", body).send().await.expect(201);
+    log_in(&service, "Nikki@Example.com", PASSWORD).await.expect(201);
+    // KELVIN SIGN and I WITH DOT ABOVE are k and i in lower case.
+    for letter in ["\u{212A}", "\u{130}"] {
+        let odd = email.replacen(if letter == "\u{130}" { 'i' } else { 'k' }, letter, 1);
+        log_in(&service, &odd, PASSWORD).await.refuses(401, "invalid credentials");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,7 @@ use super::{Parts, Running, Service};
 use crate::sidecar::auth::INVALID;
 use kpis::Kpis;
 use password::Passwords;
-use sessions::Caller;
+use sessions::{Caller, RefreshKeys};
 use store::{Actor, Store};
 use types::Role;
 
@@ -45,6 +45,8 @@ pub const SERVICE: Service = Service {
     start,
 };
 
+/// What is told who is no admin.
+const ADMINS_ONLY: &str = "Only an admin may do this";
 /// Between two looks for what has ended.
 const SWEEP: Duration = Duration::from_secs(600);
 /// Between two counts of active users.
@@ -54,6 +56,7 @@ const COUNT: Duration = Duration::from_secs(30);
 pub struct Users {
     store: Store,
     tokens: Tokens,
+    refresh_keys: RefreshKeys,
     passwords: Passwords,
     kpis: Kpis,
     measures: Arc<Measures>,
@@ -70,6 +73,7 @@ fn start(parts: &Parts) -> Result<Running, String> {
     let users = Arc::new(Users {
         store: Store::new(parts.database.clone(), outbox.clone(), cache),
         tokens: Tokens::new(&configuration.jwt_secrets),
+        refresh_keys: RefreshKeys::new(&configuration.jwt_secrets),
         passwords: Passwords::new(configuration.bcrypt_rounds, cores)?,
         kpis: Kpis::new(parts.measures.registry()).map_err(told)?,
         measures: parts.measures.clone(),

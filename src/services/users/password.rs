@@ -22,9 +22,14 @@ pub struct Passwords {
     nobody: String,
 }
 
+/// A place in the queue.
+pub struct Admitted {
+    _place: OwnedSemaphorePermit,
+}
+
 /// A place among those that are hashed.
 struct Place {
-    _admitted: OwnedSemaphorePermit,
+    _admitted: Admitted,
     _running: OwnedSemaphorePermit,
 }
 
@@ -43,7 +48,7 @@ impl Passwords {
 
     /// The hash of a password.
     pub async fn hash(&self, password: String) -> Result<String, Failure> {
-        let place = self.place().await?;
+        let place = self.place(self.admit()?).await?;
         let rounds = self.rounds;
         let hashed = spawn_blocking(move || {
             // It is given back when the work ends, not when somebody stops waiting for it.
@@ -54,8 +59,13 @@ impl Passwords {
     }
 
     /// Whether a password is that of `hash`; nobody's is no one's.
-    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Failure> {
-        let place = self.place().await?;
+    pub async fn verify(
+        &self,
+        admitted: Admitted,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, Failure> {
+        let place = self.place(admitted).await?;
         let is_somebody = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.clone());
         let verified = spawn_blocking(move || {
@@ -65,9 +75,13 @@ impl Passwords {
         Ok(verified.await.map_err(failed)?.map_err(failed)? && is_somebody)
     }
 
-    async fn place(&self) -> Result<Place, Failure> {
-        let busy = |_| Failure::unavailable(BUSY);
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(busy)?;
+    /// A place in the queue, or 503.
+    pub fn admit(&self) -> Result<Admitted, Failure> {
+        let place = self.admitted.clone().try_acquire_owned().map_err(|_| Failure::unavailable(BUSY))?;
+        Ok(Admitted { _place: place })
+    }
+
+    async fn place(&self, admitted: Admitted) -> Result<Place, Failure> {
         let running = self.running.clone().acquire_owned().await.map_err(|_| Failure::unavailable(BUSY))?;
         Ok(Place { _admitted: admitted, _running: running })
     }
@@ -86,9 +100,12 @@ mod tests {
         let passwords = Passwords::new(4, 2).unwrap();
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$2b$04$") && !hash.contains("horse"));
-        assert!(passwords.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify("Correct horse".into(), Some(hash)).await.unwrap());
-        assert!(!passwords.verify("correct horse".into(), None).await.unwrap());
+        let verify = |password: &str, hash: Option<String>| {
+            passwords.verify(passwords.admit().unwrap(), password.to_owned(), hash)
+        };
+        assert!(verify("correct horse", Some(hash.clone())).await.unwrap());
+        assert!(!verify("Correct horse", Some(hash)).await.unwrap());
+        assert!(!verify("correct horse", None).await.unwrap());
     }
 
     #[tokio::test]

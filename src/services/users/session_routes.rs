@@ -65,23 +65,29 @@ async fn begin(users: &Users, correlation_id: &str, login: Login) -> Result<Resp
         return Err(Failure::invalid(INVALID));
     }
     users.kpis.tries_login();
+    // Who finds no place has not tried.
+    let admitted = users.passwords.admit()?;
     if users.login_attempts > 0 {
         let (failures, seconds) = users.store.count_login(&email).await.map_err(failed)?;
         if failures as u32 > users.login_attempts {
             return Err(Failure::limited("Too many failed logins: try again later", seconds.unsigned_abs()));
         }
     }
-    let known = users.store.credentials(&email).await.map_err(failed)?;
+    // Letters of which the database knows a plain one in lower case are others to us: each would be counted by itself.
+    let known = match email.is_ascii() {
+        true => users.store.credentials(&email).await.map_err(failed)?,
+        false => None,
+    };
     // Nobody's password is checked as well: the time tells nobody who is known.
     let hash = known.as_ref().map(|(_, hash, ..)| hash.clone());
-    let is_right = users.passwords.verify(password, hash).await?;
+    let is_right = users.passwords.verify(admitted, password, hash).await?;
     let Some((id, hash, status, role)) = known.filter(|_| is_right) else {
         return Err(Failure::unauthorized(WRONG));
     };
     if status != "active" {
         return Err(Failure::forbidden(INACTIVE));
     }
-    let refresh = new_refresh(Uuid::new_v4())?;
+    let refresh = new_refresh(users, Uuid::new_v4())?;
     let begun = users.store.begin_session((id, &hash, &email), &refresh, correlation_id).await;
     if !begun.map_err(failed)? {
         // Suspended, deleted or given another password since it was read.
@@ -105,8 +111,8 @@ async fn begin(users: &Users, correlation_id: &str, login: Login) -> Result<Resp
 async fn renew(State(users): State<Arc<Users>>, Body(asked): Body<Renew>) -> Result<Response, Failure> {
     let work = async {
         let used = Refresh::read(&asked.refresh_token).ok_or_else(|| Failure::unauthorized(auth::INVALID))?;
-        let next = new_refresh(used.session)?;
-        let renewed = users.store.renew_session(&used, &next).await;
+        let next = new_refresh(&users, used.session)?;
+        let renewed = users.store.renew_session(&used, &next, users.refresh_keys.made(&used)).await;
         match renewed.map_err(|error| Failure::of_database(FAILED, error))? {
             Renewed::Done(id, role) => Ok(json(StatusCode::OK, &granted(&users, id, &role, &next)?)),
             Renewed::Refused => Err(Failure::unauthorized(auth::INVALID)),
@@ -173,8 +179,8 @@ async fn log_out(
     }
 }
 
-fn new_refresh(session: Uuid) -> Result<Refresh, Failure> {
-    Refresh::new(session).ok_or_else(|| Failure::internal(FAILED, "no random numbers"))
+fn new_refresh(users: &Users, session: Uuid) -> Result<Refresh, Failure> {
+    Refresh::new(session, &users.refresh_keys).ok_or_else(|| Failure::internal(FAILED, "no random numbers"))
 }
 
 fn granted(users: &Users, id: Uuid, role: &str, refresh: &Refresh) -> Result<Granted, Failure> {

@@ -1,6 +1,8 @@
 //! Sessions: who is logged in, until when, and how that ends (G15). They are rows of the database, so that one that is
 //! revoked is so at once, in every replica.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
@@ -40,11 +42,43 @@ pub enum Renewed {
     Replayed,
 }
 
+/// What refresh tokens are signed with, so that each that was ever given is known again, long after its session has gone on
+/// with others.
+pub struct RefreshKeys(Vec<RefreshKey>);
+
+struct RefreshKey(hmac::Key);
+
+impl RefreshKeys {
+    /// Derived from secrets, the one in use first.
+    pub fn new(secrets: &[String]) -> RefreshKeys {
+        let key = |secret: &String| RefreshKey(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
+        RefreshKeys(secrets.iter().map(key).collect())
+    }
+
+    /// Whether a token was given by us.
+    pub fn made(&self, token: &Refresh) -> bool {
+        let (nonce, tag) = token.secret.split_at(16);
+        self.0.iter().any(|key| verify_slices_are_equal(&key.tag(token.session, nonce), tag).is_ok())
+    }
+}
+
+impl RefreshKey {
+    fn tag(&self, session: Uuid, nonce: &[u8]) -> [u8; 16] {
+        // Nothing else that is signed with the same secret begins like that.
+        let signed = hmac::sign(&self.0, &[b"refresh\0", session.as_bytes().as_slice(), nonce].concat());
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&signed.as_ref()[..16]);
+        tag
+    }
+}
+
 impl Refresh {
-    /// A new one of a session.
-    pub fn new(session: Uuid) -> Option<Refresh> {
+    /// A new one of a session: random, and signed.
+    pub fn new(session: Uuid, keys: &RefreshKeys) -> Option<Refresh> {
         let mut secret = [0; 32];
-        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        let (nonce, tag) = secret.split_at_mut(16);
+        aws_lc_rs::rand::fill(nonce).ok()?;
+        tag.copy_from_slice(&keys.0.first()?.tag(session, nonce));
         Some(Refresh { session, secret })
     }
 
@@ -116,8 +150,9 @@ impl Store {
 
     /// Id, password's hash, status and role of whom an address is of.
     pub async fn credentials(&self, email: &str) -> Result<Option<(Uuid, String, String, String)>, Error> {
+        let email = email.to_ascii_lowercase();
         let read = || async {
-            Ok(sqlx::query_as(sql::BY_EMAIL).bind(email).fetch_optional(self.database.pool()).await?)
+            Ok(sqlx::query_as(sql::BY_EMAIL).bind(&email).fetch_optional(self.database.pool()).await?)
         };
         self.database.run("select", "users", read).await
     }
@@ -155,8 +190,8 @@ impl Store {
         Ok(begun)
     }
 
-    /// Let a session go on with the `next` refresh token in place of `used`.
-    pub async fn renew_session(&self, used: &Refresh, next: &Refresh) -> Result<Renewed, Error> {
+    /// Let a session go on with the `next` refresh token in place of `used`, which may be `ours`.
+    pub async fn renew_session(&self, used: &Refresh, next: &Refresh, ours: bool) -> Result<Renewed, Error> {
         let write = || async {
             let mut transaction = self.database.begin().await?;
             let renewed: Option<(Uuid, String)> = sqlx::query_as(sql::RENEW_SESSION)
@@ -171,6 +206,7 @@ impl Store {
                     let replayed: Option<Uuid> = sqlx::query_scalar(sql::REVOKE_REPLAYED)
                         .bind(used.session)
                         .bind(used.hash())
+                        .bind(ours)
                         .fetch_optional(&mut *transaction)
                         .await?;
                     replayed.map_or(Renewed::Refused, |_| Renewed::Replayed)
@@ -244,14 +280,26 @@ mod tests {
 
     #[test]
     fn a_refresh_token_comes_back_as_it_was_given_and_is_kept_as_a_hash() {
-        let given = Refresh::new(Uuid::from_u128(7)).unwrap();
+        let keys = RefreshKeys::new(&["now".into(), "before".into()]);
+        let given = Refresh::new(Uuid::from_u128(7), &keys).unwrap();
         let back = Refresh::read(&given.text()).unwrap();
         assert_eq!((back.session, back.hash()), (given.session, given.hash()));
         assert_ne!(given.hash(), given.secret);
-        assert_ne!(given.text(), Refresh::new(Uuid::from_u128(7)).unwrap().text());
+        assert_ne!(given.text(), Refresh::new(Uuid::from_u128(7), &keys).unwrap().text());
         for none in ["", "x", "!!", &given.text()[1..], &format!("{}AA", given.text())] {
             assert!(Refresh::read(none).is_none(), "{none}");
         }
+    }
+
+    #[test]
+    fn a_refresh_token_that_was_ever_given_is_known_and_one_that_was_made_up_is_not() {
+        let keys = |secrets: &[&str]| {
+            RefreshKeys::new(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>())
+        };
+        let (old, both, other) = (keys(&["old"]), keys(&["new", "old"]), keys(&["other"]));
+        let given = Refresh::new(Uuid::from_u128(7), &old).unwrap();
+        assert!(old.made(&given) && both.made(&given) && !other.made(&given));
+        assert!(!old.made(&Refresh { session: Uuid::from_u128(8), ..given }), "it is of its session");
     }
 
     #[test]

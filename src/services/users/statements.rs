@@ -112,8 +112,11 @@ pub(super) const CHANGE_MANY: &str = "WITH meant AS (SELECT id, status FROM user
 pub(super) const DELETE: &str =
     "DELETE FROM users WHERE id = $1 AND ($2::int[] IS NULL OR version = ANY($2))";
 pub(super) const PASSWORD: &str = "SELECT password FROM users WHERE id = $1";
-pub(super) const BY_EMAIL: &str =
-    "SELECT id, password, status, role FROM users WHERE lower(email) = lower($1)";
+/// Of an address in lower case.
+pub(super) const BY_EMAIL: &str = "SELECT id, password, status, role FROM users WHERE lower(email) = $1";
+/// Whether who acts is an admin, for as long as the transaction lasts.
+pub(super) const IS_ADMIN: &str =
+    "SELECT id FROM users WHERE id = $1 AND role = 'admin' AND status = 'active' FOR SHARE";
 /// Role of who calls, where the session holds; and the version of whom the request is about.
 pub const ADMIT: &str = "SELECT u.role, (SELECT version FROM users WHERE id = $3) FROM user_sessions s \
     JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL \
@@ -129,9 +132,10 @@ pub(super) const RENEW_SESSION: &str = "UPDATE user_sessions s SET refresh_hash 
     expires_at = now() + interval '30 days', updated_at = now(), version = s.version + 1 FROM users u \
     WHERE s.id = $1 AND s.refresh_hash = $2 AND s.revoked_at IS NULL AND s.expires_at > now() \
     AND u.id = s.user_id AND u.status = 'active' RETURNING u.id, u.role";
-/// A refresh token that was used before is in two hands: the session ends for both.
+/// A refresh token that was used before is in two hands: the session ends for both. $3 says that it was given by us; the one
+/// before the current is known anyway.
 pub(super) const REVOKE_REPLAYED: &str = "UPDATE user_sessions SET revoked_at = now(), updated_at = now(), \
-    version = version + 1 WHERE id = $1 AND previous_hash = $2 AND revoked_at IS NULL RETURNING user_id";
+    version = version + 1 WHERE id = $1 AND refresh_hash <> $2 AND (previous_hash = $2 OR $3) AND revoked_at IS NULL RETURNING user_id";
 pub(super) const REVOKE_SESSION: &str = "UPDATE user_sessions SET revoked_at = now(), updated_at = now(), \
     version = version + 1 WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL";
 pub(super) const REVOKE_SESSIONS: &str = "UPDATE user_sessions SET revoked_at = now(), updated_at = now(), \
@@ -184,6 +188,7 @@ pub fn all() -> Vec<String> {
         DELETE,
         PASSWORD,
         BY_EMAIL,
+        IS_ADMIN,
         ADMIT,
         LOGGED_IN,
         INSERT_SESSION,

@@ -11,6 +11,7 @@ use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
+use super::ADMINS_ONLY;
 use super::statements as sql;
 use super::types::{Preferences, Profile, Role, Status, UpdateUser, User};
 use crate::services::cache::Cache;
@@ -107,6 +108,7 @@ impl Store {
     ) -> Result<Outcome, Error> {
         let work = || async {
             let mut transaction = self.database.begin().await?;
+            still_admin(&mut transaction, actor, &[id]).await?;
             let Some(before) = find(&mut transaction, sql::by_id_for_update(), id).await? else {
                 return Ok(Outcome::Unknown);
             };
@@ -172,6 +174,7 @@ impl Store {
     ) -> Result<Option<User>, Error> {
         let work = || async {
             let mut transaction = self.database.begin().await?;
+            still_admin(&mut transaction, actor, &[id]).await?;
             let Some(before) = find(&mut transaction, sql::by_id_for_update(), id).await? else {
                 return Ok(None);
             };
@@ -197,6 +200,7 @@ impl Store {
     pub async fn set_many(&self, ids: &[Uuid], status: Status, actor: &Actor) -> Result<u64, Error> {
         let work = || async {
             let mut transaction = self.database.begin().await?;
+            still_admin(&mut transaction, actor, ids).await?;
             let rows: Vec<(Uuid, String)> = sqlx::query_as(sql::CHANGE_MANY)
                 .bind(ids)
                 .bind(status.as_str())
@@ -232,6 +236,7 @@ impl Store {
     pub async fn delete(&self, id: Uuid, matching: Option<&[i32]>, actor: &Actor) -> Result<bool, Error> {
         let work = || async {
             let mut transaction = self.database.begin().await?;
+            still_admin(&mut transaction, actor, &[id]).await?;
             let deleted = sqlx::query(sql::DELETE)
                 .bind(id)
                 .bind(matching)
@@ -268,6 +273,7 @@ impl Store {
     ) -> Result<bool, Error> {
         let work = || async {
             let mut transaction = self.database.begin().await?;
+            still_admin(&mut transaction, actor, &[id]).await?;
             let query = sqlx::query(sql::UPDATE_PASSWORD).bind(id).bind(hash).bind(before);
             if query.execute(&mut *transaction).await?.rows_affected() == 0 {
                 return Ok(false);
@@ -315,6 +321,14 @@ impl Store {
 /// Where a user is kept (DL29).
 fn key(id: Uuid) -> String {
     format!("user:{id}")
+}
+
+/// Who acts on others is an admin until it is done: two who take that from each other at once must not both succeed.
+async fn still_admin(connection: &mut PgConnection, actor: &Actor, about: &[Uuid]) -> Result<(), Error> {
+    let Some(id) = actor.id.filter(|id| about != [*id]) else { return Ok(()) };
+    let is_admin: Option<Uuid> =
+        sqlx::query_scalar(sql::IS_ADMIN).bind(id).fetch_optional(connection).await?;
+    is_admin.map(drop).ok_or(Error::Forbidden(ADMINS_ONLY))
 }
 
 async fn find(

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::sessions::Caller;
 use super::super::types::{ChangeMany, ChangePassword, ChangeRole, ChangeStatus, Changed, User};
-use super::super::{Users, validation};
+use super::super::{ADMINS_ONLY, Users, validation};
 use super::{BAD_ID, NOT_ONESELF, NOT_YOURS, OUTDATED, about, entity, json, not_found, permit};
 use crate::services::body::Body;
 use crate::services::database::Error;
@@ -19,7 +19,6 @@ use crate::services::failure::Failure;
 use crate::services::parameters::{PathId, refuse};
 use crate::sidecar::correlation::CorrelationId;
 
-const ADMINS_ONLY: &str = "Only an admin may do this";
 /// Ids in one request.
 const MOST_IDS: usize = 1000;
 
@@ -96,7 +95,9 @@ pub async fn change_password(
         let before = users.store.password(id).await.map_err(failed)?.ok_or_else(not_found)?;
         if caller.id == id {
             // A stolen access token must not become a password by guessing.
-            let key = format!("password:{id}");
+            // No address has a NUL.
+            let key = format!("\0password:{id}");
+            let admitted = users.passwords.admit()?;
             if users.login_attempts > 0 {
                 let (failures, seconds) = users.store.count_login(&key).await.map_err(failed)?;
                 if failures as u32 > users.login_attempts {
@@ -107,7 +108,10 @@ pub async fn change_password(
                 }
             }
             let given = change.current_password.unwrap_or_default();
-            permit(users.passwords.verify(given, Some(before.clone())).await?, "currentPassword is wrong")?;
+            permit(
+                users.passwords.verify(admitted, given, Some(before.clone())).await?,
+                "currentPassword is wrong",
+            )?;
             users.store.forget_logins(&key).await.map_err(failed)?;
         }
         let hash = users.passwords.hash(change.new_password).await?;
