@@ -22,6 +22,7 @@ use self::identity::{Caller, Identity};
 use self::jwks::Jwks;
 use self::keys::{Folder, Key};
 use self::public::PublicRoutes;
+pub use self::public::is_unmistakable;
 use self::service::Services;
 use self::token::{Fault, Token};
 use super::answer::Answer;

@@ -250,9 +250,10 @@ where
                         this.taken += data.len();
                         if this.taken >= MOST_TAKEN {
                             encoder.stream().flush()?;
-                        }
-                        if encoder.out().len() >= CHUNK || this.taken >= MOST_TAKEN {
                             this.taken = 0;
+                        }
+                        // Without a flush some of it is still inside, and follows when the application pauses.
+                        if encoder.out().len() >= CHUNK || this.taken == 0 {
                             return Poll::Ready(Some(Ok(Frame::data(encoder.out().split().freeze()))));
                         }
                     }
@@ -404,6 +405,34 @@ mod tests {
         let response = compress(None, answer(&[json], vec![b'a'; 4096]));
         assert_eq!(response.headers()["vary"], "Accept-Encoding");
         assert!(matches!(response.body(), Either::Left(_)));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_burst_is_not_held_back() {
+        for encoding in [Encoding::Gzip, Encoding::Brotli] {
+            let (mut sender, receiver) =
+                futures::channel::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(16);
+            let mut response = Response::new(StreamBody::new(receiver));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+            let mut body = compress(Some(encoding), response).into_body().frames();
+            let (mut sent, mut noise) = (Vec::new(), 1_u32);
+            for _ in 0..5 {
+                let piece: Vec<u8> = std::iter::repeat_with(|| {
+                    noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    noise.to_be_bytes()[0]
+                })
+                .take(16 << 10)
+                .collect();
+                sent.extend_from_slice(&piece);
+                sender.send(Ok(Frame::data(piece.into()))).await.unwrap();
+            }
+            let mut received = Vec::new();
+            let pause = std::time::Duration::from_millis(100);
+            while let Ok(Some(frame)) = tokio::time::timeout(pause, body.next()).await {
+                received.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            }
+            assert!(plain(encoding, &received) == sent, "{} bytes", plain(encoding, &received).len());
+        }
     }
 
     #[tokio::test]

@@ -121,10 +121,12 @@ impl Server {
         connections.retain(|connection| {
             let Some(activity) = connection.upgrade() else { return false };
             if let Some(limit) = activity.exceeds(&self.stack.settings.limits, STREAM_SECONDS) {
-                if limit != "limits.idleSeconds" {
+                let idles = limit == "limits.idleSeconds";
+                if !idles {
                     tracing::info!(limit, "a connection stood still and was closed");
                 }
-                activity.order(Order::End);
+                // A request may be on its way over an idle one: HTTP/2 tells which will not be answered.
+                activity.order(if idles && activity.is_http2() { Order::Finish } else { Order::End });
             } else if activity.may_rest() {
                 activity.order_rest();
                 rest = true;

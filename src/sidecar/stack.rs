@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SET_COOKIE};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
@@ -22,14 +22,14 @@ pub use outgoing::Outgoing;
 
 use super::access_log::Milliseconds;
 use super::answer::{Answer, unix_seconds};
-use super::auth::Authentication;
 use super::auth::csrf::Csrf;
 use super::auth::identity::Caller;
+use super::auth::{Authentication, is_unmistakable};
 use super::client::{Client, Peer, TrustedProxies};
 use super::compression;
 use super::correlation::{Correlation, CorrelationId, Trace};
 use super::cors::{self, Cors};
-use super::exchange::{Account, CLIENT_CLOSED, Exchange};
+use super::exchange::{Account, CLIENT_CLOSED, Exchange, of_grpc};
 use super::headers;
 use super::hosts::Hosts;
 use super::panics;
@@ -93,6 +93,10 @@ impl Stack {
         });
         self.sign(&mut response, &passage);
         let Passage { mut exchange, grpc, .. } = passage;
+        if grpc {
+            // Without a message the outcome is said at once.
+            exchange.grpc = response.headers().get("grpc-status").map(of_grpc);
+        }
         exchange.status = response.status().as_u16();
         response.map(|body| body.account(exchange, grpc))
     }
@@ -129,7 +133,9 @@ impl Stack {
             id,
             client,
             http1: request.version() < Version::HTTP_2,
-            grpc: is_grpc(headers),
+            grpc: request.method() == Method::POST
+                && request.version() == Version::HTTP_2
+                && is_grpc(headers),
             preflight: false,
             origin: self.cors.as_ref().and_then(|_| headers.get(ORIGIN).cloned()),
             encoding: self
@@ -166,7 +172,9 @@ impl Stack {
         }
         let caller = match &self.authentication {
             // A browser asks without a token whether it may call; here the application tells it.
-            _ if cors::is_preflight(&request.method, &request.headers) => Caller::Anonymous,
+            _ if cors::is_preflight(&request.method, &request.headers) && is_unmistakable(&request) => {
+                Caller::Anonymous
+            }
             Some(authentication) => authentication.authenticate(&request, unix_seconds()).await?,
             None => Caller::Anonymous,
         };
@@ -189,11 +197,12 @@ impl Stack {
         peer.forward(&passage.client, &mut request.headers);
         let request = Request::from_parts(request, body);
 
-        let mut response = if upgrade.is_some() {
+        let response = if upgrade.is_some() {
             Box::pin(tunnel::open(self, request, &mut passage.exchange)).await?
         } else {
             self.ask(request, passage).await?
         };
+        let mut response = self.dress(response, passage).await;
         if let Some(cookie) = cookie {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
@@ -219,18 +228,25 @@ impl Stack {
         if is_stream(response.headers()) {
             passage.exchange.activity.streams();
         }
-        let mut response = response.map(Outgoing::download);
-        if response.status().as_u16() >= 400 && !passage.grpc {
+        Ok(response.map(Outgoing::download))
+    }
+
+    /// An answer of the application as it goes out.
+    async fn dress(&self, mut response: Response<Outgoing>, passage: &mut Passage) -> Response<Outgoing> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
+        if response.status().as_u16() >= 400 && !is_grpc(response.headers()) {
             let rewritten = errors::rewrite(response, &self.settings.errors, passage.id.as_str());
             response = Box::pin(rewritten).await;
         }
         if !self.settings.compression {
-            return Ok(response);
+            return response;
         }
-        Ok(compression::compress(passage.encoding, response).map(|body| match body {
+        compression::compress(passage.encoding, response).map(|body| match body {
             Either::Left(body) => body,
             Either::Right(body) => Outgoing::compressed(body),
-        }))
+        })
     }
 
     /// Headers that every answer has.

@@ -4,6 +4,7 @@ mod body;
 mod link;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use body::Arrival;
 pub use body::{Download, Upload};
 use link::{Idle, Kept, Link};
 
@@ -84,6 +86,11 @@ impl Upstream {
         }
     }
 
+    /// For how long an answer is waited for.
+    pub fn answer_within(&self) -> Duration {
+        self.answer_within
+    }
+
     /// Send a request; the answer's body is still on its way.
     pub async fn send(
         &self,
@@ -100,8 +107,8 @@ impl Upstream {
             }
         };
         let request = request.map(|body| Upload::new(body, activity.clone()));
-        let sent = tokio::time::timeout(self.answer_within, self.try_repeatedly(request)).await;
-        let sent = sent.unwrap_or(Err(Failure::Timeout(self.answer_within)));
+        let arrival = request.body().arrival();
+        let sent = self.in_time(arrival, pin!(self.try_repeatedly(request))).await;
         match &sent {
             Ok(_) | Err(Failure::Upload) => {
                 if lock(&self.breaker).succeed() {
@@ -117,6 +124,27 @@ impl Upstream {
         let (parts, (body, link)) = sent?.into_parts();
         let body = Download::new(body, link, self.pool.clone(), permit, activity.clone());
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// What `work` comes to, within the time for an answer. It begins when the last of the request has come: an upload may
+    /// take as long as it moves.
+    async fn in_time<T>(
+        &self,
+        arrival: Option<Arc<Arrival>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    ) -> Result<T, Failure> {
+        let mut left = self.answer_within;
+        loop {
+            if let Ok(done) = tokio::time::timeout(left, work.as_mut()).await {
+                return done;
+            }
+            left = arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.left(self.answer_within));
+            if left.is_zero() {
+                // A client that stands still is not the application's fault.
+                let of_client = arrival.is_some_and(|arrival| arrival.waits());
+                return Err(if of_client { Failure::Upload } else { Failure::Timeout(self.answer_within) });
+            }
+        }
     }
 
     /// A request that changes nothing and has no body is sent again where the connection failed (H08); any other

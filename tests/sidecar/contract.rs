@@ -184,6 +184,14 @@ fn tokens_are_checked_identities_passed_on_and_keys_followed_live() {
     }
     assert_eq!(sidecar.get("/hello").status, 200, "a public route");
     assert_ne!(sidecar.get("/health").status, 401, "probes need no token (D16)");
+    let preflight = |more: &str| {
+        let asked = "OPTIONS /hello HTTP/1.1\r\nhost: a\r\norigin: http://b\r\naccess-control-request-method: GET\r\n";
+        sidecar.ask(&format!("{asked}{more}connection: close\r\n\r\n")).status
+    };
+    assert_ne!(preflight(""), 401, "a browser has no token yet");
+    for more in ["x-http-method-override: DELETE\r\n", "content-length: 0\r\n", "upgrade: x\r\n"] {
+        assert_eq!(preflight(more), 401, "{more}");
+    }
     let forged = "x-user-id: 1\r\nX-User-Role: root\r\nx_user_id: 1\r\nX-Auth-User: 1\r\n";
     let seen = ask(Some(&good), forged).json();
     let identity: Vec<&Value> = seen["headers"]
@@ -317,6 +325,9 @@ fn bare_errors_get_the_envelope_and_failures_a_mask() {
     let error = &failed.json()["error"];
     assert_eq!((failed.status, &error["type"]), (500, &json!("INTERNAL_ERROR")));
     assert_eq!(error["message"], "Une erreur interne s'est produite");
+    // Whoever asks for another protocol reads no more of it.
+    let asked = "GET /status/500 HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: x\r\n\r\n";
+    assert_eq!(sidecar.ask(asked).json()["error"]["message"], error["message"]);
     assert_eq!(
         sidecar.get("/envelope").json()["error"]["message"],
         "mine",

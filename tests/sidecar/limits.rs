@@ -76,17 +76,40 @@ fn what_moves_may_take_as_long_as_it_likes() {
     // 3 events, each later than every limit allows an ordinary answer to pause.
     let answer = sidecar.get("/events/1500");
     assert_eq!(answer.body.matches("data:").count(), 3, "{answer:?}");
-    let mut client = sidecar.connect();
-    client
-        .write_all(b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\nconnection: close\r\n\r\n")
-        .unwrap();
-    for byte in b"patience" {
-        client.write_all(&[*byte]).unwrap();
-        std::thread::sleep(Duration::from_millis(400));
+    // An application that answers at once, and one that reads all of it first.
+    for path in ["/echo", "/collect"] {
+        let mut client = sidecar.connect();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\nconnection: close\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        for byte in b"patience" {
+            client.write_all(&[*byte]).unwrap();
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("patience"), "{path}: {answer}");
     }
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("patience"), "{answer}");
+}
+
+#[test]
+fn a_client_that_stands_still_is_told_so_and_leaves_the_application_to_others() {
+    let application = Application::start();
+    let settings =
+        json!({ "limits": { "readSeconds": 60.0, "writeSeconds": 1.0 }, "breaker": { "failures": 2 } });
+    let sidecar = Sidecar::before(application.port, settings);
+    for _ in 0..3 {
+        let mut client = sidecar.connect();
+        client
+            .write_all(
+                b"POST /collect HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\nconnection: close\r\n\r\nhalf",
+            )
+            .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    assert_eq!(sidecar.get("/hello").status, 200, "it is not left alone");
 }
 
 #[test]

@@ -284,6 +284,35 @@ fn a_grpc_client_is_refused_in_its_own_words() {
     let response = over_http2(&sidecar, request);
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["grpc-status"], "14");
+    drop(response);
+    assert_eq!(sidecar.wait_for_request("/grpc")["level"], "error", "it counts as what it is");
+}
+
+#[test]
+fn an_idle_http2_connection_lives_on_while_it_is_pinged() {
+    let application = Application::start();
+    let limits = json!({ "limits": { "headSeconds": 1.0, "idleSeconds": 60.0 } });
+    let sidecar = Sidecar::before(application.port, limits);
+    let statuses = run(async {
+        let stream = tokio::net::TcpStream::connect(sidecar.address()).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(hyper_util::rt::TokioTimer::new())
+            .keep_alive_interval(Duration::from_millis(300))
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut statuses = Vec::new();
+        for pause in [0, 2500] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            sender.ready().await.unwrap();
+            let request = Request::get("http://users/hello").body(Empty::<Bytes>::new()).unwrap();
+            statuses.push(sender.send_request(request).await.unwrap().status().as_u16());
+        }
+        statuses
+    });
+    assert_eq!(statuses, [200, 200]);
 }
 
 #[test]

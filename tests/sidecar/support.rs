@@ -112,6 +112,10 @@ async fn handle(mut request: Request<Incoming>) -> Response<Body> {
             .unwrap();
     }
     match path.as_str() {
+        "/collect" => {
+            let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            Response::new(Full::new(body).map_err(|never| match never {}).boxed())
+        }
         "/echo" => Response::new(request.into_body().map_err(std::io::Error::other).boxed()),
         "/headers" => {
             let headers: Vec<Value> = request

@@ -3,6 +3,7 @@
 //! A path is matched as it came, for so it goes on. What an application could read as another path, or another
 //! method, is not public, whatever the pattern says.
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, request};
 use matchit::Router;
 
@@ -69,6 +70,14 @@ impl PublicRoutes {
             self.of_any_method.at(path).is_ok() || routers.any(|(_, router)| router.at(path).is_ok());
         matches && is_plain(path) && !is_overridden(&request.headers, request.uri.query())
     }
+}
+
+/// Whether every application reads a request alike: its path and its method are what they look like, and it asks for nothing
+/// else.
+pub fn is_unmistakable(request: &request::Parts) -> bool {
+    let asks_more =
+        [CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].iter().any(|name| request.headers.contains_key(name));
+    is_plain(request.uri.path()) && !is_overridden(&request.headers, request.uri.query()) && !asks_more
 }
 
 /// Whether every application reads a path alike: no escapes, no dot segments, no empty ones, no parameters.

@@ -176,6 +176,7 @@ impl Activity {
     /// It speaks HTTP/2.
     pub fn speaks_http2(&self) {
         self.http2.store(true, Relaxed);
+        self.head.store(0, Relaxed);
     }
 
     /// Whether it speaks HTTP/2.
@@ -266,7 +267,8 @@ impl Activity {
     fn arrive(&self) {
         if self.is_tunnel() {
             self.idle.store(self.ticks.now(), Relaxed);
-        } else {
+        } else if !self.is_http2() {
+            // Of HTTP/2 it may be anything: an answer to a ping, room for more.
             self.since(&self.head, true);
         }
     }

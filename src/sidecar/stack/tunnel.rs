@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -16,9 +16,10 @@ use crate::sidecar::headers;
 use crate::sidecar::server::activity::Order;
 use crate::sidecar::upstream::Failure;
 
-/// The protocol that a client wants to change to.
+/// The protocol that a client wants to change to. What brings a body is an ordinary request.
 pub(super) fn wanted(request: &Parts) -> Option<HeaderValue> {
-    if request.version != Version::HTTP_11 {
+    let has_body = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| request.headers.contains_key(name));
+    if request.version != Version::HTTP_11 || request.method != Method::GET || has_body {
         return None;
     }
     let asks = |list: &HeaderValue| {
@@ -45,7 +46,9 @@ pub(super) async fn open(
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(Failure::Broken)
     };
-    let mut response = asked.await.map_err(|failure| refused(failure, exchange))?;
+    let within = stack.upstream.answer_within();
+    let asked = tokio::time::timeout(within, asked).await.unwrap_or(Err(Failure::Timeout(within)));
+    let mut response = asked.map_err(|failure| refused(failure, exchange))?;
     exchange.activity.streams();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::strip_hop_by_hop(response.headers_mut());

@@ -2,7 +2,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -12,8 +14,37 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Link, Pool};
 use crate::sidecar::server::activity::Activity;
 
+/// How the body of a request arrives.
+pub struct Arrival {
+    begun: Instant,
+    /// Milliseconds after that at which some of it came last.
+    moved: AtomicU64,
+    /// Whether the client is what is waited for.
+    waits: AtomicBool,
+}
+
+impl Arrival {
+    fn note(&self, waits: bool) {
+        self.waits.store(waits, Relaxed);
+        if !waits {
+            self.moved.store(self.begun.elapsed().as_millis() as u64, Relaxed);
+        }
+    }
+
+    /// Whether more of it is waited for.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Relaxed)
+    }
+
+    /// What is left of `patience` since it moved.
+    pub fn left(&self, patience: Duration) -> Duration {
+        let moved = Duration::from_millis(self.moved.load(Relaxed));
+        (moved + patience).saturating_sub(self.begun.elapsed())
+    }
+}
+
 /// The body of a request, on its way to the application.
-pub struct Upload(Option<(Incoming, Arc<Activity>)>);
+pub struct Upload(Option<(Incoming, Arc<Activity>, Arc<Arrival>)>);
 
 impl Upload {
     /// A body that is still arriving.
@@ -21,8 +52,15 @@ impl Upload {
         let arrives = !body.is_end_stream();
         Upload(arrives.then(|| {
             activity.begin_upload();
-            (body, activity)
+            let arrival =
+                Arrival { begun: Instant::now(), moved: AtomicU64::new(0), waits: AtomicBool::new(false) };
+            (body, activity, Arc::new(arrival))
         }))
+    }
+
+    /// How it arrives; none: there is nothing to arrive.
+    pub fn arrival(&self) -> Option<Arc<Arrival>> {
+        self.0.as_ref().map(|(.., arrival)| arrival.clone())
     }
 
     /// None at all.
@@ -38,7 +76,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some((_, activity)) = &self.0 {
+        if let Some((_, activity, _)) = &self.0 {
             activity.end_upload();
         }
     }
@@ -52,18 +90,19 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((body, activity)) = &mut self.0 else { return Poll::Ready(None) };
+        let Some((body, activity, arrival)) = &mut self.0 else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
         activity.wait_for_body(polled.is_pending());
+        arrival.note(polled.is_pending());
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+        self.0.as_ref().is_none_or(|(body, ..)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, ..)| body.size_hint())
     }
 }
 
