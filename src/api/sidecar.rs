@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::KeyRef;
 use super::trust::{ServiceTokens, TrustedCertificates};
+use crate::contract;
 
 /// What the sidecar does for the application: the runtime contract, without a line of its code.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -274,6 +275,19 @@ pub struct Dependency {
     /// Whether /ready waits for it. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub critical: bool,
+}
+
+impl Dependency {
+    /// Name of the Service that it is. X52: the gateway is called by the name of its Service, unless the resource says where
+    /// it is.
+    pub fn service(&self) -> &str {
+        let is_placed = self.namespace.is_some() || self.port.is_some();
+        if self.name == contract::API_GATEWAY && !is_placed {
+            contract::API_GATEWAY_SERVICE
+        } else {
+            &self.name
+        }
+    }
 }
 
 /// What all services of an environment are given by their sidecars.

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{Dependency, KeyRef};
-use crate::contract;
 use crate::facts::{Facts, GatedPod, RevisionFact, SecretFact, ServiceName, Standing, Word};
 
 pub use graph::Graph;
@@ -82,15 +81,10 @@ pub struct Subject<'a> {
     pub continuous: bool,
 }
 
-/// The service that a dependency is. X52: the gateway is called by the name of its Service.
+/// The service that a dependency is.
 pub fn service_of(dependency: &Dependency, namespace: &str) -> ServiceName {
-    let placed = dependency.namespace.is_some() || dependency.port.is_some();
-    let name = if dependency.name == contract::API_GATEWAY && !placed {
-        contract::API_GATEWAY_SERVICE
-    } else {
-        &dependency.name
-    };
-    (dependency.namespace.as_deref().unwrap_or(namespace).to_string(), name.to_string())
+    let namespace = dependency.namespace.as_deref().unwrap_or(namespace);
+    (namespace.to_string(), dependency.service().to_string())
 }
 
 /// Every service that has to be looked at: what the resource depends on, and what revisions do of which pods wait.

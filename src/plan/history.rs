@@ -47,11 +47,13 @@ pub(super) fn build(
     Planned::new(site, Kind::ControllerRevision, names::revision(&site.owner.name, &revision.hash), body)
 }
 
-/// The newest stored revisions and their ConfigMaps, and whatever a Deployment still runs. Beside them kinds of which
+/// The newest stored revisions and their ConfigMaps, whatever a Deployment still runs, and the one `before`, to which an
+/// undo leads however many were tried since. Beside them kinds of which
 /// nothing may go: of a revision that cannot be read nobody knows which ConfigMap its pods use.
 pub(super) fn kept(
     owner: &Owner,
     revision: Option<&Wanted>,
+    before: Option<&str>,
     facts: &Facts,
 ) -> (BTreeSet<(Kind, String)>, BTreeSet<Kind>) {
     let runs: BTreeSet<&str> =
@@ -62,7 +64,10 @@ pub(super) fn kept(
         .iter()
         .filter(|stored| revision.is_none_or(|revision| revision.hash != stored.hash))
         .take(KEPT);
-    let running = facts.revisions.iter().filter(|stored| runs.contains(stored.hash.as_str()));
+    let running = facts
+        .revisions
+        .iter()
+        .filter(|stored| runs.contains(stored.hash.as_str()) || before == Some(stored.hash.as_str()));
     let (mut keep, mut kinds) = (BTreeSet::new(), BTreeSet::new());
     for stored in others.copied().chain(running) {
         keep.insert((Kind::ControllerRevision, names::revision(&owner.name, &stored.hash)));

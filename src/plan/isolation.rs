@@ -19,7 +19,7 @@ const DNS_NAMESPACE: &str = "kube-system";
 /// Labels of a pod: the services of its own namespace that it calls.
 pub(super) fn labels(shape: &Shape) -> Map<String, Value> {
     let own = shape.depends_on.iter().filter(|dependency| dependency.namespace.is_none());
-    own.map(|dependency| (depends_on(&dependency.name), "true".into())).collect()
+    own.map(|dependency| (depends_on(dependency.service()), "true".into())).collect()
 }
 
 fn depends_on(service: &str) -> String {
@@ -43,7 +43,8 @@ pub(super) fn build(
         http.push(SIDECAR_PORT);
     }
     let other = site.decision.other.as_ref().and_then(|other| other.revision.as_ref());
-    if let Some(shape) = other.map(|other| &other.shape).filter(|shape| !shape.worker) {
+    let other = other.map(|other| &other.shape);
+    if let Some(shape) = other.filter(|shape| !shape.worker) {
         let target = if shape.mode() == SidecarMode::Proxy { SIDECAR_PORT } else { variables::port(shape) };
         if !http.contains(&target) {
             http.push(target);
@@ -69,7 +70,8 @@ pub(super) fn build(
     });
     if let Some(ranges) = &isolation.egress {
         spec["policyTypes"] = json!(["Ingress", "Egress"]);
-        spec["egress"] = egress(ranges, &revision.shape).into();
+        // One policy is for the pods of both colours.
+        spec["egress"] = egress(ranges, [Some(&revision.shape), other].into_iter().flatten()).into();
     }
     Some(Planned::new(site, Kind::NetworkPolicy, site.owner.name.clone(), json!({ "spec": spec })))
 }
@@ -111,14 +113,18 @@ fn namespace(name: &str) -> Value {
     json!({ "namespaceSelector": { "matchLabels": { NAMESPACE: name } } })
 }
 
-fn egress(ranges: &[String], shape: &Shape) -> Vec<Value> {
+fn egress<'a>(ranges: &[String], shapes: impl Iterator<Item = &'a Shape>) -> Vec<Value> {
     let dns = json!([{ "port": 53, "protocol": "UDP" }, { "port": 53, "protocol": "TCP" }]);
     let mut rules = vec![json!({ "ports": dns, "to": [namespace(DNS_NAMESPACE)] })];
-    let dependencies = shape.depends_on.iter().map(|dependency| {
-        peer(&AllowFrom { namespace: dependency.namespace.clone(), service: Some(dependency.name.clone()) })
-    });
-    let ranges = ranges.iter().map(|range| json!({ "ipBlock": { "cidr": range } }));
-    let to: Vec<Value> = dependencies.chain(ranges).collect();
+    let mut to: Vec<Value> = Vec::new();
+    for dependency in shapes.flat_map(|shape| &shape.depends_on) {
+        let service = Some(dependency.service().to_string());
+        let peer = peer(&AllowFrom { namespace: dependency.namespace.clone(), service });
+        if !to.contains(&peer) {
+            to.push(peer);
+        }
+    }
+    to.extend(ranges.iter().map(|range| json!({ "ipBlock": { "cidr": range } })));
     if !to.is_empty() {
         rules.push(json!({ "to": to }));
     }

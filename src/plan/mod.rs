@@ -87,6 +87,26 @@ struct Site<'a> {
     replicas: i32,
 }
 
+/// The revision that an undo leads back to.
+fn before(decision: &Decision) -> Option<&str> {
+    decision.release.as_ref()?.previous_revision.as_deref()
+}
+
+/// What pods of both colours need around them, though the resource may do without by now.
+fn used(owner: &Owner, decision: &Decision) -> Vec<(Kind, String)> {
+    let other = decision.other.as_ref().and_then(|other| other.revision.as_ref());
+    let external = names::external_secret(&owner.name);
+    let mut used = Vec::new();
+    for Wanted { shape, .. } in [decision.revision.as_ref(), other].into_iter().flatten() {
+        let account = shape.service_account.as_ref().unwrap_or(&owner.name);
+        used.push((Kind::ServiceAccount, account.clone()));
+        if shape.secrets.values().any(|key| key.name == external) {
+            used.push((Kind::ExternalSecret, external.clone()));
+        }
+    }
+    used
+}
+
 /// Plan everything for a decision. `replicas` is the wanted number of pods.
 pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -> Plan {
     let site = Site { owner, decision, replicas };
@@ -131,7 +151,8 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         plan.objects.extend(job::build(&site, serving, facts));
     }
     let kept = std::mem::take(&mut plan.keep);
-    (plan.keep, plan.keep_kinds) = history::kept(owner, revision, facts);
+    (plan.keep, plan.keep_kinds) = history::kept(owner, revision, before(decision), facts);
+    plan.keep.extend(used(owner, decision));
     plan.keep.extend(kept.into_iter().chain(pulled));
     plan.keep.extend(other::kept(owner, decision, facts));
     plan.wake_at = [plan.wake_at, decision.wake_at].into_iter().flatten().min();

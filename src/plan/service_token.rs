@@ -139,7 +139,7 @@ pub(super) fn build(
 fn calls(site: &Site<'_>, shape: &Shape, held: Option<&TokenContent>, facts: &Facts) -> Vec<String> {
     let named = |dependency: &Dependency| {
         let namespace = dependency.namespace.as_ref().unwrap_or(&site.owner.namespace);
-        format!("{namespace}/{}", dependency.name)
+        format!("{namespace}/{}", dependency.service())
     };
     // Both colours read the same token.
     let other = site.decision.other.as_ref().and_then(|other| other.revision.as_ref());

@@ -3,7 +3,7 @@
 use super::jobs::{Jobs, Run, Seen};
 use super::release::{self, Scene, advance};
 use super::waves::{self, Entry, Standing};
-use super::{Decision, Other, Reason, Rotation, Wanted, recall, rotation, want};
+use super::{Decision, Other, Reason, Rotation, Wanted, is_size_refused, recall, rotation, want};
 use crate::api::names::Colour;
 use crate::api::{Phase, ReleaseState, RolloutStatus};
 use crate::check::{self, Refusal, Release, Serving, Valid};
@@ -93,7 +93,7 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         orders: &facts.orders,
         deployments: &facts.deployments,
         // A number that is refused is planned for nobody.
-        wanted: facts.wanted.filter(|_| verdict.is_ok()),
+        wanted: facts.wanted.filter(|_| !is_size_refused(&held)),
         endpoints: facts.endpoints.as_deref(),
         is_stored: &|hash| recall(hash, facts).is_ok_and(|stored| stored.is_some()),
         jobs: Seen::of(facts),

@@ -150,10 +150,15 @@ impl Reason {
 /// only for a service that never had a size. A size that is itself refused is not taken.
 pub fn size(said: Option<i32>, last: Option<i32>, decision: &Decision, facts: &Facts) -> i32 {
     let running = facts.deployments.get(&decision.colour).map(|deployment| deployment.replicas);
-    let refused = decision.held.iter().any(|refusal| refusal.rule == "replicas-ceiling");
+    let refused = is_size_refused(&decision.held);
     let said = said.filter(|_| !refused);
     let default = decision.serving.as_ref().map(|serving| serving.replicas);
     said.or(running.filter(|_| refused)).or(last).or(running).or(default).unwrap_or(1)
+}
+
+/// Whether what is refused is the number of pods itself.
+fn is_size_refused(held: &[Refusal]) -> bool {
+    held.iter().any(|refusal| refusal.rule == "replicas-ceiling")
 }
 
 /// Decide. `verdict` is what `check::validate` said of the resource.

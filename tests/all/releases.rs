@@ -540,3 +540,70 @@ fn a_child_that_is_refused_does_not_hide_where_a_release_stands() {
     );
     assert_eq!(rollout(false), None, "what its Service does not say has not happened");
 }
+
+/// As `blue_green`, where what pods connect to is named.
+fn isolated(spec: Value) -> Case {
+    let mut case = blue_green(spec);
+    let EnvironmentFact::Governed { spec, .. } = &mut case.environment else { panic!("governed") };
+    let egress = json!({ "egress": { "ranges": ["10.20.0.0/16"] } });
+    spec.network_policy = serde_json::from_value(egress).expect("egress");
+    case
+}
+
+#[test]
+fn the_pods_of_both_colours_reach_what_they_depend_on() {
+    let first = isolated(json!({ "dependsOn": [{ "name": "media" }, { "name": "api-gateway" }] }));
+    let next = isolated(json!({ "dependsOn": [{ "name": "media" }, { "name": "search" }] }));
+    let (_, _, plan, _) = begun(&first, next);
+    let policy = object(&plan, Kind::NetworkPolicy, "users").expect("a policy");
+    let to = policy["spec"]["egress"][1]["to"].as_array().expect("rules");
+    let names: Vec<&str> = to
+        .iter()
+        .filter_map(|peer| peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"].as_str())
+        .collect();
+    // The gateway by the name of its Service (X52).
+    assert_eq!(names, ["media", "api-gateway-service", "search"]);
+}
+
+#[test]
+fn what_pods_of_either_colour_use_stays_while_a_release_is_under_way() {
+    let first = blue_green(json!({ "serviceAccount": { "name": "reader" } }));
+    let next = blue_green(json!({ "serviceAccount": { "name": "writer" } }));
+    let (_, _, plan, _) = begun(&first, next);
+    for account in ["reader", "writer"] {
+        let is_planned = object(&plan, Kind::ServiceAccount, account).is_some();
+        assert!(is_planned || plan.keep.contains(&(Kind::ServiceAccount, account.into())), "{account}");
+    }
+}
+
+#[test]
+fn the_revision_that_an_undo_leads_to_is_kept_however_many_were_tried_since() {
+    let first = blue_green(json!({}));
+    let mut facts = running(&first);
+    let oldest = facts.revisions[0].clone();
+    let tried =
+        (2..9).map(|number| RevisionFact { hash: format!("tried-{number}"), number, ..oldest.clone() });
+    facts.revisions.extend(tried);
+    let promoted = blue_green(json!({ "env": { "A": "1" } }));
+    let (decision, plan) = pass(&promoted, &facts);
+    let release = decision.release.clone().expect("a release");
+    let mut facts = after(&promoted, &decision, &plan, facts);
+    // It serves, and its predecessor runs no more.
+    let hash = release.attempted().expect("an attempt").to_string();
+    facts.deployments.retain(|_, pods| pods.revision == hash);
+    let colour = *facts.deployments.keys().next().expect("a colour");
+    facts.selected = Some(colour);
+    facts.release = Some(RolloutStatus {
+        state: ReleaseState::Stable,
+        colour,
+        revision: hash,
+        previous_revision: Some(oldest.hash.clone()),
+        ..release
+    });
+    let (_, plan) = pass(&promoted, &facts);
+    assert!(plan.keep.contains(&(Kind::ControllerRevision, names::revision("users", &oldest.hash))));
+    assert!(
+        !plan.keep.contains(&(Kind::ControllerRevision, names::revision("users", "tried-2"))),
+        "five are"
+    );
+}
