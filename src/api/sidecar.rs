@@ -278,11 +278,14 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    /// Name of the Service that it is. X52: the gateway is called by the name of its Service, unless the resource says where
-    /// it is.
+    /// Whether the resource says where it is: then the contract's own place for it (X52) does not count.
+    pub fn is_placed(&self) -> bool {
+        self.namespace.is_some() || self.port.is_some()
+    }
+
+    /// Name of the Service that it is: the gateway is called by the name of its Service (X52).
     pub fn service(&self) -> &str {
-        let is_placed = self.namespace.is_some() || self.port.is_some();
-        if self.name == contract::API_GATEWAY && !is_placed {
+        if self.name == contract::API_GATEWAY && !self.is_placed() {
             contract::API_GATEWAY_SERVICE
         } else {
             &self.name

@@ -22,7 +22,7 @@ use super::observing::Observing;
 use super::watched::{Unreadable, Watched};
 use crate::api::{VisiobookEnvironmentSpec, VisiobookService};
 use crate::apply::{Cache, GatedPods, KeyRing, Secrets, Writer};
-use crate::facts::{ContainerFact, Installation, MissingKinds};
+use crate::facts::{ContainerFact, Installation, MissingKinds, ServiceName};
 use crate::telemetry::Metrics;
 
 /// The services of one namespace, or of all.
@@ -236,7 +236,7 @@ impl Context {
         self.governance.forget(&uid);
         self.leavers.forget(&uid);
         self.forget_standing(&uid);
-        self.forget_needs(&(service.namespace().unwrap_or_default(), service.name_any()));
+        self.forget_needs(&place(service));
         self.trigger_governance(&service.namespace().unwrap_or_default());
         self.backoff.clear(&uid);
         self.metrics.forget_service(&service.namespace().unwrap_or_default(), &service.name_any());
@@ -273,6 +273,11 @@ impl Context {
         })
         .collect()
     }
+}
+
+/// Namespace and name of a service.
+pub(super) fn place(service: &impl ResourceExt) -> ServiceName {
+    (service.namespace().unwrap_or_default(), service.name_any())
 }
 
 fn version(service: &impl Resource) -> u64 {

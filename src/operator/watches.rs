@@ -16,14 +16,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::context::Context;
+use super::context::{Context, place};
 use super::kinds;
 use super::watched::Watched;
 use crate::api::VisiobookEnvironment;
 use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::apply::{Live, SecretIndex, Seen, resource, watched_pods};
-use crate::facts::ServiceName;
 
 /// Objects that one list request may answer with: bounds the memory of a re-list.
 const PAGE: u32 = 100;
@@ -116,10 +115,13 @@ pub(super) fn services(
             }
             watcher::Event::InitDone => {
                 // Nobody told that these were deleted.
-                before.state().iter().filter(|known| !listed.contains(&place(known))).for_each(|gone| {
-                    noting.forget(gone);
-                    noting.trigger(&place(gone).0, &place(gone).1);
-                });
+                for gone in before.state() {
+                    let (namespace, name) = place(&*gone);
+                    if !listed.contains(&(namespace.clone(), name.clone())) {
+                        noting.forget(&gone);
+                        noting.trigger(&namespace, &name);
+                    }
+                }
                 noting.keep_needs(&within, &listed);
             }
         })
@@ -135,10 +137,6 @@ pub(super) fn services(
             futures::future::ready(is_news)
         });
     (stream, store)
-}
-
-fn place(service: &Watched) -> ServiceName {
-    (service.namespace().unwrap_or_default(), service.name_any())
 }
 
 /// The services that an event tells of. Those of a list are told of once the store has all of it: a pass before that would

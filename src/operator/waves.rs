@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::context::Context;
+use super::context::{Context, place};
 use crate::api::{VisiobookEnvironment, VisiobookService, names};
 use crate::apply;
 use crate::facts::{Admission, EnvironmentFact, Failure, ServiceName};
@@ -203,10 +203,6 @@ fn terms_of(environment: &VisiobookEnvironment) -> Terms {
         continued: continued.map(|said| Terms::continued(said)).unwrap_or_default(),
         unseen: 0,
     }
-}
-
-fn place(service: &VisiobookService) -> ServiceName {
-    (service.namespace().unwrap_or_default(), service.name_any())
 }
 
 /// How a service stands once its pass was written. What cannot be written for good will not arrive.

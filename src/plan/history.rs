@@ -48,8 +48,8 @@ pub(super) fn build(
 }
 
 /// The newest stored revisions and their ConfigMaps, whatever a Deployment still runs, and the one `before`, to which an
-/// undo leads however many were tried since. Beside them kinds of which
-/// nothing may go: of a revision that cannot be read nobody knows which ConfigMap its pods use.
+/// undo leads however many were tried since. Beside them kinds of which nothing may go: of a revision that cannot be read
+/// nobody knows which ConfigMap its pods use.
 pub(super) fn kept(
     owner: &Owner,
     revision: Option<&Wanted>,

@@ -87,11 +87,6 @@ struct Site<'a> {
     replicas: i32,
 }
 
-/// The revision that an undo leads back to.
-fn before(decision: &Decision) -> Option<&str> {
-    decision.release.as_ref()?.previous_revision.as_deref()
-}
-
 /// What pods of both colours need around them, though the resource may do without by now.
 fn used(owner: &Owner, decision: &Decision) -> Vec<(Kind, String)> {
     let other = decision.other.as_ref().and_then(|other| other.revision.as_ref());
@@ -151,7 +146,8 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
         plan.objects.extend(job::build(&site, serving, facts));
     }
     let kept = std::mem::take(&mut plan.keep);
-    (plan.keep, plan.keep_kinds) = history::kept(owner, revision, before(decision), facts);
+    let before = decision.release.as_ref().and_then(|release| release.previous_revision.as_deref());
+    (plan.keep, plan.keep_kinds) = history::kept(owner, revision, before, facts);
     plan.keep.extend(used(owner, decision));
     plan.keep.extend(kept.into_iter().chain(pulled));
     plan.keep.extend(other::kept(owner, decision, facts));

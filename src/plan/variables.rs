@@ -22,7 +22,7 @@ pub(super) fn configured(shape: &Shape) -> BTreeMap<String, String> {
         // Beside a sidecar that port is taken (L09).
         .filter(|(variable, _)| *variable != "PROMETHEUS_PORT" || shape.mode() == SidecarMode::Off)
         .filter(|(variable, _)| {
-            !shape.depends_on.iter().any(|other| is_placed(other) && url_variable(other) == *variable)
+            !shape.depends_on.iter().any(|other| other.is_placed() && url_variable(other) == *variable)
         })
         .map(|(variable, value)| (variable.to_string(), value))
         .collect();
@@ -99,11 +99,6 @@ fn url(dependency: &Dependency) -> String {
         Some(namespace) => format!("http://{}.{namespace}:{port}", dependency.name),
         None => format!("http://{}:{port}", dependency.name),
     }
-}
-
-/// Whether the resource says where a dependency is: then the contract's own place for it (X52) does not count.
-fn is_placed(dependency: &Dependency) -> bool {
-    dependency.namespace.is_some() || dependency.port.is_some()
 }
 
 /// Level of the application's logs, as the environment says (X45).

@@ -293,6 +293,7 @@ mod tests {
     use std::convert::Infallible;
     use std::io::Read;
 
+    use futures::channel::mpsc;
     use futures::{SinkExt, StreamExt};
     use http::header::HeaderName;
     use http_body_util::{BodyExt, Full, StreamBody};
@@ -407,13 +408,20 @@ mod tests {
         assert!(matches!(response.body(), Either::Left(_)));
     }
 
+    type Sent = Result<Frame<Bytes>, Infallible>;
+
+    /// An answer that is still being sent.
+    fn lines(ahead: usize) -> (mpsc::Sender<Sent>, Response<StreamBody<mpsc::Receiver<Sent>>>) {
+        let (sender, receiver) = mpsc::channel(ahead);
+        let mut response = Response::new(StreamBody::new(receiver));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        (sender, response)
+    }
+
     #[tokio::test]
     async fn the_end_of_a_burst_is_not_held_back() {
         for encoding in [Encoding::Gzip, Encoding::Brotli] {
-            let (mut sender, receiver) =
-                futures::channel::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(16);
-            let mut response = Response::new(StreamBody::new(receiver));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+            let (mut sender, response) = lines(16);
             let mut body = compress(Some(encoding), response).into_body().frames();
             let (mut sent, mut noise) = (Vec::new(), 1_u32);
             for _ in 0..5 {
@@ -438,10 +446,7 @@ mod tests {
     #[tokio::test]
     async fn a_small_piece_is_not_held_back_and_trailers_come_after() {
         for encoding in [Encoding::Gzip, Encoding::Brotli] {
-            let (mut sender, receiver) =
-                futures::channel::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
-            let mut response = Response::new(StreamBody::new(receiver));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+            let (mut sender, response) = lines(1);
             let mut body = compress(Some(encoding), response).into_body().frames();
             sender.send(Ok(Frame::data(Bytes::from_static(b"{\"line\":1}\n")))).await.unwrap();
             let mut received = body.next().await.unwrap().unwrap().into_data().unwrap().to_vec();

@@ -7,6 +7,7 @@ use visiobook::api::{ReleaseState, RolloutStatus};
 use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, Failure, Orders, RevisionFact};
 use visiobook::plan::{self, Plan};
 use visiobook::rollout::{self, Decision, Reason};
+use visiobook::status;
 
 use crate::cases::{Case, NOW};
 
@@ -472,30 +473,39 @@ fn a_release_that_a_freeze_overtakes_waits_ready_and_without_a_deadline() {
     assert_eq!(aborted.release.map(|release| release.state), Some(ReleaseState::Stable));
 }
 
+/// What is told of a pass over a service whose first version serves.
+fn report(
+    decision: &Decision,
+    plan: &Plan,
+    facts: &Facts,
+    failure: Option<&Failure>,
+    is_recorded: bool,
+) -> status::Report {
+    let pass = status::Pass {
+        name: "users",
+        generation: 2,
+        facts,
+        decision,
+        plan,
+        applied: &Default::default(),
+        failure,
+        is_recorded,
+        serving: facts.deployments.get(&Colour::Blue),
+        replicas: 3,
+        lacks: &[],
+        gating: &Default::default(),
+        unready: &[],
+        previous: &Default::default(),
+    };
+    status::report(&pass, jiff::Timestamp::from_second(NOW).expect("a time"))
+}
+
 #[test]
 fn a_service_that_waits_for_a_freeze_is_reconciling_and_not_progressing() {
     let first = frozen(json!({}), json!({ "strategy": "BlueGreen" }));
     let next = frozen(json!({ "env": { "A": "1" } }), json!({ "strategy": "BlueGreen" }));
     let (_, decision, plan, facts) = begun(&first, next);
-    let told = visiobook::status::report(
-        &visiobook::status::Pass {
-            name: "users",
-            generation: 2,
-            facts: &facts,
-            decision: &decision,
-            plan: &plan,
-            applied: &Default::default(),
-            failure: None,
-            is_recorded: true,
-            serving: facts.deployments.get(&Colour::Blue),
-            replicas: 3,
-            lacks: &[],
-            gating: &Default::default(),
-            unready: &[],
-            previous: &Default::default(),
-        },
-        jiff::Timestamp::from_second(NOW).expect("a time"),
-    );
+    let told = report(&decision, &plan, &facts, None, true);
     let says = |type_: &str| {
         let found = told.status.conditions.iter().find(|condition| condition.type_ == type_).expect(type_);
         (found.status.clone(), found.reason.clone())
@@ -515,25 +525,8 @@ fn a_child_that_is_refused_does_not_hide_where_a_release_stands() {
     let (_, decision, plan, facts) = begun(&first, next);
     let refused =
         Failure { reason: "Taken", message: "Ingress users is somebody else's".into(), transient: false };
-    let rollout = |is_recorded: bool| {
-        let pass = visiobook::status::Pass {
-            name: "users",
-            generation: 2,
-            facts: &facts,
-            decision: &decision,
-            plan: &plan,
-            applied: &Default::default(),
-            failure: Some(&refused),
-            is_recorded,
-            serving: facts.deployments.get(&Colour::Blue),
-            replicas: 3,
-            lacks: &[],
-            gating: &Default::default(),
-            unready: &[],
-            previous: &Default::default(),
-        };
-        visiobook::status::report(&pass, jiff::Timestamp::from_second(NOW).expect("a time")).status.rollout
-    };
+    let rollout =
+        |is_recorded: bool| report(&decision, &plan, &facts, Some(&refused), is_recorded).status.rollout;
     assert_eq!(
         rollout(true).map(|release| release.state),
         decision.release.as_ref().map(|release| release.state)

@@ -65,7 +65,7 @@ async fn begin(users: &Users, correlation_id: &str, login: Login) -> Result<Resp
         return Err(Failure::invalid(INVALID));
     }
     users.kpis.tries_login();
-    // Who finds no place has not tried.
+    // Who finds no place has not failed.
     let admitted = users.passwords.admit()?;
     if users.login_attempts > 0 {
         let (failures, seconds) = users.store.count_login(&email).await.map_err(failed)?;

@@ -18,6 +18,8 @@ use crate::sidecar::upstream::Failure;
 
 /// The protocol that a client wants to change to. What brings a body is an ordinary request.
 pub(super) fn wanted(request: &Parts) -> Option<HeaderValue> {
+    // First: few have it.
+    let protocol = request.headers.get(UPGRADE)?;
     let has_body = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| request.headers.contains_key(name));
     if request.version != Version::HTTP_11 || request.method != Method::GET || has_body {
         return None;
@@ -26,7 +28,6 @@ pub(super) fn wanted(request: &Parts) -> Option<HeaderValue> {
         let list = list.to_str().unwrap_or_default();
         list.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
     };
-    let protocol = request.headers.get(UPGRADE)?;
     // HTTP/2 is spoken with prior knowledge, or not at all.
     let other = !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
     (other && request.headers.get_all(CONNECTION).iter().any(asks)).then(|| protocol.clone())
