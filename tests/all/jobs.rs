@@ -260,6 +260,10 @@ fn a_release_is_checked_at_the_preview_and_again_where_it_serves() {
     assert!(!plan.keep.iter().any(|(kind, _)| *kind == Kind::Job), "it is recorded, and goes");
     see(&mut facts, &moved, &plan);
     facts.jobs.clear();
+    let (early, plan) = pass(&case, &facts);
+    assert!(find(&plan, Kind::Job).is_empty(), "the colour before may still be asked: {}", early.message);
+    assert!(early.message.contains("starts once all traffic has moved"), "{}", early.message);
+    facts.now += 10;
     let (live, plan) = pass(&case, &facts);
     let job = find(&plan, Kind::Job)[0];
     assert_eq!(job["metadata"]["name"], format!("users-{attempt}-live"));
@@ -432,6 +436,7 @@ fn what_serves_is_held_against_its_objectives_and_queries_of_its_own_for_the_soa
         moved.message
     );
     see(&mut facts, &moved, &plan);
+    facts.now += 10;
     let (live, plan) = pass(&case, &facts);
     let attempt = state(&live).1.attempt.clone().expect("an attempt");
     let job = find(&plan, Kind::Job)[0];

@@ -1,6 +1,7 @@
 //! Once traffic has moved: it is watched, and can return.
 
 use super::attempt::{close, enter, seconds, time};
+use super::checks::ARRIVAL;
 use super::{Walk, next_attempt};
 use crate::api::{Outcome, Phase, ReleaseState};
 
@@ -45,7 +46,7 @@ impl Walk<'_> {
             None => {
                 // A Job that cannot even be made must not keep both colours for ever.
                 let longest = scene.settings.and_then(|settings| {
-                    settings.checks.as_ref().map(|checks| checks.live_seconds(settings.soak))
+                    settings.checks.as_ref().map(|checks| ARRIVAL + checks.live_seconds(settings.soak))
                 });
                 let latest = over + longest.unwrap_or(0);
                 if now >= latest {

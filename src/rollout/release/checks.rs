@@ -12,6 +12,9 @@ use crate::rollout::jobs::{State, told};
 const PATIENCE: i64 = 20;
 /// Seconds from one look to the next.
 const PAUSE: i64 = 15;
+/// Seconds after the switch before it is checked: until every node has followed the Service, some requests still reach
+/// the colour before, and its answers would be held against the new one.
+pub(super) const ARRIVAL: i64 = 10;
 
 /// Whether it was done; `None` while it has to be, with what is waited for as the reason.
 pub(super) type Done = Option<Result<(), String>>;
@@ -74,6 +77,11 @@ impl Walk<'_> {
                 self.run = Some((phase, attempt));
                 None
             }
+            State::Missing if phase == Phase::Live && self.scene.now < self.arrived() => {
+                self.record.reason = format!("{} starts once all traffic has moved", phase.title());
+                self.wake(self.arrived());
+                None
+            }
             State::Missing => {
                 self.record.reason = format!("{} starts", phase.title());
                 self.wake(self.scene.now + PAUSE);
@@ -81,6 +89,11 @@ impl Walk<'_> {
                 None
             }
         }
+    }
+
+    /// When what reaches the Service reaches the revision that it has moved to.
+    fn arrived(&self) -> i64 {
+        self.record.since.as_ref().map_or(self.scene.now, seconds) + ARRIVAL
     }
 
     /// Record what became of a Job.
