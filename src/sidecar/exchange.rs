@@ -12,7 +12,7 @@ use super::correlation::Trace;
 use super::http_metrics::HttpMetrics;
 use super::report::kpis::Collector;
 use super::route::Route;
-use super::server::activity::Activity;
+use super::server::progress::Progress;
 
 /// Where a finished request is told of.
 pub struct Account {
@@ -28,8 +28,8 @@ pub struct Account {
 pub struct Exchange {
     /// Where it is accounted for.
     pub account: Arc<Account>,
-    /// Its connection.
-    pub activity: Arc<Activity>,
+    /// What it waits for.
+    pub progress: Arc<Progress>,
     /// When its head had arrived.
     pub started: Instant,
     /// Its method.
@@ -83,7 +83,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.activity.end();
+        self.progress.end();
         self.account.metrics.in_flight.dec();
         if self.of_contract {
             return;

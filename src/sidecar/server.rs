@@ -2,6 +2,9 @@
 
 pub mod activity;
 mod connection;
+pub mod progress;
+mod ticks;
+mod watched;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,12 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::server::conn::http1;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use activity::{Activity, Order, SWEEP, TICKS_A_SECOND, Ticks};
+use activity::{Activity, Order, Shared};
+use ticks::{SWEEP, TICKS_A_SECOND};
 
 use super::stack::Stack;
 use crate::contract::leave::PROPAGATION_SECONDS;
@@ -24,7 +27,7 @@ use crate::contract::settings::Limits;
 use crate::telemetry::memory;
 
 /// Seconds for which a stream may be silent: events, gRPC, WebSockets.
-const STREAM_SECONDS: f64 = 3600.0;
+pub const STREAM_SECONDS: f64 = 3600.0;
 /// Sweeps in which the allocator gives back what connections have freed.
 const SWEEPS_UNTIL_GIVEN_BACK: u32 = 6;
 /// Most headers of a request.
@@ -33,13 +36,12 @@ const MOST_HEADERS: usize = 128;
 /// The connections from clients.
 pub struct Server {
     stack: Arc<Stack>,
-    ticks: Arc<Ticks>,
+    shared: Arc<Shared>,
     connections: Mutex<Vec<Weak<Activity>>>,
     /// Until when whoever comes was led here by mistake, on the clock of the sweep.
     leaves_until: AtomicU32,
     permits: Arc<Semaphore>,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
 }
 
 impl Server {
@@ -47,15 +49,14 @@ impl Server {
     pub fn new(stack: Arc<Stack>) -> Arc<Server> {
         let limits = &stack.settings.limits;
         let permits = Arc::new(Semaphore::new(limits.connections));
-        let (http1, http2) = (http1(limits), http2(limits));
+        let http1 = http1(limits);
         Arc::new(Server {
             stack,
-            ticks: Arc::default(),
+            shared: Arc::default(),
             connections: Mutex::default(),
             leaves_until: AtomicU32::new(0),
             permits,
             http1,
-            http2,
         })
     }
 
@@ -82,10 +83,7 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     let server = self.clone();
-                    tokio::spawn(async move {
-                        server.serve(stream, peer).await;
-                        drop(permit);
-                    });
+                    tokio::spawn(async move { server.serve(stream, peer, permit).await });
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -102,7 +100,7 @@ impl Server {
         let (mut open, mut left) = (0, 0);
         loop {
             interval.tick().await;
-            self.ticks.turn();
+            self.shared.ticks.turn();
             self.stack.upstream.sweep();
             let (still_open, rest) = self.judge();
             let has_freed = rest || still_open < open;
@@ -120,7 +118,8 @@ impl Server {
         let mut connections = self.connections();
         connections.retain(|connection| {
             let Some(activity) = connection.upgrade() else { return false };
-            if let Some(limit) = activity.exceeds(&self.stack.settings.limits, STREAM_SECONDS) {
+            let limits = &self.stack.settings.limits;
+            if let Some(limit) = activity.exceeds(limits, STREAM_SECONDS) {
                 let idles = limit == "limits.idleSeconds";
                 if !idles {
                     tracing::info!(limit, "a connection stood still and was closed");
@@ -130,6 +129,12 @@ impl Server {
             } else if activity.may_rest() {
                 activity.order_rest();
                 rest = true;
+            } else if activity.is_http2() {
+                for (request, limit) in activity.still(limits, STREAM_SECONDS) {
+                    if request.stop() {
+                        tracing::info!(limit, "a request stood still and was ended");
+                    }
+                }
             }
             true
         });
@@ -149,8 +154,8 @@ impl Server {
     /// many there are, where they have not been told already.
     pub fn leave(&self) -> Option<usize> {
         let is_news = !self.is_left();
-        self.ticks.turn();
-        self.leaves_until.store(self.ticks.now() + PROPAGATION_SECONDS * TICKS_A_SECOND, Relaxed);
+        self.shared.ticks.turn();
+        self.leaves_until.store(self.shared.ticks.now() + PROPAGATION_SECONDS * TICKS_A_SECOND, Relaxed);
         let told = &self.stack.account.metrics.told_to_leave;
         let open: Vec<Arc<Activity>> = self.connections().iter().filter_map(Weak::upgrade).collect();
         for activity in &open {
@@ -160,7 +165,7 @@ impl Server {
     }
 
     fn is_left(&self) -> bool {
-        self.ticks.now() < self.leaves_until.load(Relaxed)
+        self.shared.ticks.now() < self.leaves_until.load(Relaxed)
     }
 
     /// Requests and tunnels under way.
@@ -182,20 +187,6 @@ fn http1(limits: &Limits) -> http1::Builder {
         .max_headers(MOST_HEADERS)
         .max_header_size(limits.head_bytes)
         .max_buf_size(limits.head_bytes);
-    builder
-}
-
-fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(250)
-        .initial_stream_window_size(64 << 10)
-        .initial_connection_window_size(256 << 10)
-        .max_send_buf_size(32 << 10)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
     builder
 }
 

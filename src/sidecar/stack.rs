@@ -36,10 +36,10 @@ use super::panics;
 use super::rate_limit::RateLimits;
 use super::report::Report;
 use super::route::Routes;
-use super::server::activity::Activity;
+use super::server::progress::Progress;
 use super::upstream::{Failure, Upstream};
 use crate::contract;
-use crate::contract::settings::{Environment, Settings};
+use crate::contract::settings::{Environment, Protocol, Settings};
 
 const PROCESS_TIME: HeaderName = HeaderName::from_static(contract::PROCESS_TIME_HEADER);
 
@@ -79,9 +79,9 @@ impl Stack {
         self: &Arc<Self>,
         request: Request<Incoming>,
         peer: &Peer,
-        activity: &Arc<Activity>,
+        progress: &Arc<Progress>,
     ) -> Response<Outgoing> {
-        let mut passage = self.begin(&request, peer, activity);
+        let mut passage = self.begin(&request, peer, progress);
         // A panic of ours is an answer, not a closed connection (H04).
         let passed = panics::caught(self.pass(request, &mut passage, peer)).await;
         let passed = passed.unwrap_or_else(|said| {
@@ -101,9 +101,9 @@ impl Stack {
         response.map(|body| body.account(exchange, grpc))
     }
 
-    fn begin(&self, request: &Request<Incoming>, peer: &Peer, activity: &Arc<Activity>) -> Passage {
+    fn begin(&self, request: &Request<Incoming>, peer: &Peer, progress: &Arc<Progress>) -> Passage {
         let headers = request.headers();
-        if activity.begin(request.version() == Version::HTTP_2) {
+        if progress.begin() {
             self.account.metrics.told_to_leave.inc();
         }
         self.account.metrics.in_flight.inc();
@@ -111,7 +111,7 @@ impl Stack {
         let id = self.correlation.resolve(headers);
         let exchange = Box::new(Exchange {
             account: self.account.clone(),
-            activity: activity.clone(),
+            progress: progress.clone(),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -128,14 +128,17 @@ impl Stack {
             failure: None,
             broken: None,
         });
+        let is_http2 = request.version() == Version::HTTP_2;
+        let grpc = request.method() == Method::POST && is_http2 && is_grpc(headers);
+        if grpc && self.settings.application.protocol == Protocol::Http2 {
+            progress.streams();
+        }
         Passage {
             exchange,
             id,
             client,
             http1: request.version() < Version::HTTP_2,
-            grpc: request.method() == Method::POST
-                && request.version() == Version::HTTP_2
-                && is_grpc(headers),
+            grpc,
             preflight: false,
             origin: self.cors.as_ref().and_then(|_| headers.get(ORIGIN).cloned()),
             encoding: self
@@ -222,11 +225,11 @@ impl Stack {
         request: Request<Incoming>,
         passage: &mut Passage,
     ) -> Result<Response<Outgoing>, Answer> {
-        let answered = self.upstream.send(request, &passage.exchange.activity).await;
+        let answered = self.upstream.send(request, &passage.exchange.progress).await;
         let mut response = answered.map_err(|failure| refused(failure, &mut passage.exchange))?;
         headers::strip_hop_by_hop(response.headers_mut());
         if is_stream(response.headers()) {
-            passage.exchange.activity.streams();
+            passage.exchange.progress.streams();
         }
         Ok(response.map(Outgoing::download))
     }
@@ -262,7 +265,7 @@ impl Stack {
         self.correlation.set(headers, &passage.id);
         headers.insert(PROCESS_TIME, milliseconds(passage.exchange.elapsed()));
         // Of a connection that becomes a tunnel nothing follows that could go elsewhere.
-        let leaves = passage.exchange.activity.leaves();
+        let leaves = passage.exchange.progress.connection.leaves();
         if passage.http1 && !switches && (leaves || self.draining.load(Relaxed)) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
             self.account.metrics.told_to_leave.inc_by(leaves.into());

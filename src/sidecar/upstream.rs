@@ -20,7 +20,8 @@ pub use body::{Download, Upload};
 use link::{Idle, Kept, Link};
 
 use super::breaker::Breaker;
-use super::server::activity::Activity;
+use super::server::STREAM_SECONDS;
+use super::server::progress::Progress;
 use crate::contract::settings::{Protocol, Settings};
 
 /// The application, reached over a bounded number of connections.
@@ -95,7 +96,7 @@ impl Upstream {
     pub async fn send(
         &self,
         request: Request<Incoming>,
-        activity: &Arc<Activity>,
+        progress: &Arc<Progress>,
     ) -> Result<Response<Download>, Failure> {
         lock(&self.breaker).admit(Instant::now()).map_err(Failure::Open)?;
         let permit = match self.permits.clone().try_acquire_owned() {
@@ -106,9 +107,11 @@ impl Upstream {
                 permit.ok().and_then(Result::ok).ok_or(Failure::Exhausted)?
             }
         };
-        let request = request.map(|body| Upload::new(body, activity.clone()));
+        let request = request.map(|body| Upload::new(body, progress.clone()));
         let arrival = request.body().arrival();
-        let sent = self.in_time(arrival, pin!(self.try_repeatedly(request))).await;
+        // A stream may begin with a long silence as well; who calls by gRPC says itself for how long it waits.
+        let patience = if progress.is_stream() { seconds(STREAM_SECONDS) } else { self.answer_within };
+        let sent = in_time(patience, arrival, pin!(self.try_repeatedly(request))).await;
         match &sent {
             Ok(_) | Err(Failure::Upload) => {
                 if lock(&self.breaker).succeed() {
@@ -122,29 +125,8 @@ impl Upstream {
             }
         }
         let (parts, (body, link)) = sent?.into_parts();
-        let body = Download::new(body, link, self.pool.clone(), permit, activity.clone());
+        let body = Download::new(body, link, self.pool.clone(), permit, progress.clone());
         Ok(Response::from_parts(parts, body))
-    }
-
-    /// What `work` comes to, within the time for an answer. It begins when the last of the request has come: an upload may
-    /// take as long as it moves.
-    async fn in_time<T>(
-        &self,
-        arrival: Option<Arc<Arrival>>,
-        mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-    ) -> Result<T, Failure> {
-        let mut left = self.answer_within;
-        loop {
-            if let Ok(done) = tokio::time::timeout(left, work.as_mut()).await {
-                return done;
-            }
-            left = arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.left(self.answer_within));
-            if left.is_zero() {
-                // A client that stands still is not the application's fault.
-                let of_client = arrival.is_some_and(|arrival| arrival.waits());
-                return Err(if of_client { Failure::Upload } else { Failure::Timeout(self.answer_within) });
-            }
-        }
     }
 
     /// A request that changes nothing and has no body is sent again where the connection failed (H08); any other
@@ -285,6 +267,27 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
         lock(&self.0)
+    }
+}
+
+/// What `work` comes to, within the time for an answer. It begins when the last of the request has come: an upload may
+/// take as long as it moves.
+async fn in_time<T>(
+    patience: Duration,
+    arrival: Option<Arc<Arrival>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> Result<T, Failure> {
+    let mut left = patience;
+    loop {
+        if let Ok(done) = tokio::time::timeout(left, work.as_mut()).await {
+            return done;
+        }
+        left = arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.left(patience));
+        if left.is_zero() {
+            // A client that stands still is not the application's fault.
+            let of_client = arrival.is_some_and(|arrival| arrival.waits());
+            return Err(if of_client { Failure::Upload } else { Failure::Timeout(patience) });
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use http::Request;
 use hyper::body::Incoming;
 use serde_json::json;
 use visiobook::sidecar::client::Peer;
-use visiobook::sidecar::server::activity::Activity;
+use visiobook::sidecar::server::progress::Progress;
 use visiobook::sidecar::stack::Stack;
 
 use crate::support::{Answer, Application, Sidecar};
@@ -46,7 +46,7 @@ fn own(sidecar: &Sidecar) -> u64 {
 #[test]
 fn the_layers_of_a_request_take_less_than_5_kib() {
     fn bytes<'a, F>(
-        _: impl Fn(&'a Arc<Stack>, Request<Incoming>, &'a Peer, &'a Arc<Activity>) -> F,
+        _: impl Fn(&'a Arc<Stack>, Request<Incoming>, &'a Peer, &'a Arc<Progress>) -> F,
     ) -> usize {
         size_of::<F>()
     }

@@ -9,5 +9,6 @@ mod hostile;
 mod leave;
 mod limits;
 mod proxying;
+mod streams;
 mod support;
 mod trust;

@@ -6,17 +6,24 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Server;
-use super::activity::{Activity, Order, Watched};
+use super::activity::{Activity, Order};
+use super::progress::Progress;
+use super::watched::Watched;
+use crate::contract::settings::Limits;
 use crate::sidecar::client::Peer;
 use crate::sidecar::stack::{Outgoing, Stack};
 
@@ -24,20 +31,60 @@ use crate::sidecar::stack::{Outgoing, Stack};
 struct Connection<'a> {
     server: &'a Server,
     activity: Arc<Activity>,
+    /// Its request under way, as HTTP/1 has them: one after the other.
+    request: Arc<Progress>,
     peer: Arc<Peer>,
 }
 
+/// Runs the requests of one HTTP/2 connection, each until it has been answered or is stopped: one that is dropped is
+/// reset, and the others go on.
+#[derive(Clone, Default)]
+struct Requests {
+    /// The one that begins: its work comes right after it.
+    begins: Arc<Mutex<Option<Arc<Progress>>>>,
+}
+
+impl Requests {
+    fn begin(&self, connection: &Arc<Activity>) -> Arc<Progress> {
+        let request = Progress::new(connection.clone());
+        *self.begins() = Some(request.clone());
+        request
+    }
+
+    fn begins(&self) -> MutexGuard<'_, Option<Arc<Progress>>> {
+        self.begins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Work: Future<Output = ()> + Send + 'static> Executor<Work> for Requests {
+    fn execute(&self, work: Work) {
+        let Some(request) = self.begins().take() else {
+            tokio::spawn(work);
+            return;
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = work => {}
+                () = request.stopped() => {}
+            }
+        });
+    }
+}
+
 impl Server {
-    pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let activity = Activity::new(self.ticks.clone());
+        let activity = Activity::new(self.shared.clone(), Some(place));
         self.connections().push(Arc::downgrade(&activity));
         if self.is_left() {
             activity.leave();
         }
         let peer = Arc::new(self.stack.proxies.peer(peer.ip()));
-        let io = Watched::new(stream, activity.clone());
-        Connection { server: self, activity, peer }.serve(io).await;
+        let request = Progress::new(activity.clone());
+        let io = Watched::new(stream, request.clone());
+        Connection { server: self, activity: activity.clone(), request, peer }.serve(io).await;
+        activity.leave_place();
     }
 }
 
@@ -72,7 +119,9 @@ impl Connection<'_> {
     /// Serve until the end of the connection, or until it rests: what remains of it then.
     async fn serve_http1(&self, io: Watched) -> Option<Watched> {
         self.activity.rest(false);
-        let connection = self.server.http1.serve_connection(TokioIo::new(io), self.service());
+        let request = self.request.clone();
+        let service = self.service(move || request.clone());
+        let connection = self.server.http1.serve_connection(TokioIo::new(io), service);
         let mut connection = Box::new(connection.with_upgrades());
         loop {
             let order = tokio::select! {
@@ -105,7 +154,11 @@ impl Connection<'_> {
 
     async fn serve_http2(&self, io: Watched) {
         self.activity.speaks_http2();
-        let mut connection = pin!(self.server.http2.serve_connection(TokioIo::new(io), self.service()));
+        let requests = Requests::default();
+        let builder = http2(&self.server.stack.settings.limits, requests.clone());
+        let activity = self.activity.clone();
+        let service = self.service(move || requests.begin(&activity));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         loop {
             tokio::select! {
                 biased;
@@ -119,19 +172,20 @@ impl Connection<'_> {
         }
     }
 
-    /// The layers of every request.
+    /// The layers of every request; `begin` tells how it is watched.
     fn service(
         &self,
+        begin: impl Fn() -> Arc<Progress>,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response<Outgoing>,
         Error = Infallible,
         Future = impl Future<Output = Result<Response<Outgoing>, Infallible>> + Send + 'static,
     > {
-        let (stack, activity, peer) = (self.server.stack.clone(), self.activity.clone(), self.peer.clone());
+        let (stack, peer) = (self.server.stack.clone(), self.peer.clone());
         service_fn(move |request: Request<Incoming>| {
-            let (stack, activity, peer): (Arc<Stack>, _, _) = (stack.clone(), activity.clone(), peer.clone());
-            async move { Ok(stack.answer(request, &peer, &activity).await) }
+            let (stack, peer, progress): (Arc<Stack>, _, _) = (stack.clone(), peer.clone(), begin());
+            async move { Ok(stack.answer(request, &peer, &progress).await) }
         })
     }
 
@@ -140,4 +194,18 @@ impl Connection<'_> {
             tracing::debug!(%error, client = %self.peer.address(), "a client's connection ended");
         }
     }
+}
+
+fn http2(limits: &Limits, requests: Requests) -> http2::Builder<Requests> {
+    let mut builder = http2::Builder::new(requests);
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(250)
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(256 << 10)
+        .max_send_buf_size(32 << 10)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
 }

@@ -50,14 +50,14 @@ pub(super) async fn open(
     let within = stack.upstream.answer_within();
     let asked = tokio::time::timeout(within, asked).await.unwrap_or(Err(Failure::Timeout(within)));
     let mut response = asked.map_err(|failure| refused(failure, exchange))?;
-    exchange.activity.streams();
+    exchange.progress.streams();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::strip_hop_by_hop(response.headers_mut());
         return Ok(response.map(Outgoing::incoming));
     }
     let application = hyper::upgrade::on(&mut response);
     let tunnel = exchange.account.metrics.in_flight.clone();
-    let activity = exchange.activity.clone();
+    let activity = exchange.progress.connection.clone();
     activity.tunnels();
     tunnel.inc();
     tokio::spawn(async move {

@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Link, Pool};
-use crate::sidecar::server::activity::Activity;
+use crate::sidecar::server::progress::Progress;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How the body of a request arrives.
 pub struct Arrival {
@@ -44,17 +46,17 @@ impl Arrival {
 }
 
 /// The body of a request, on its way to the application.
-pub struct Upload(Option<(Incoming, Arc<Activity>, Arc<Arrival>)>);
+pub struct Upload(Option<(Incoming, Arc<Progress>, Arc<Arrival>)>);
 
 impl Upload {
     /// A body that is still arriving.
-    pub fn new(body: Incoming, activity: Arc<Activity>) -> Upload {
+    pub fn new(body: Incoming, progress: Arc<Progress>) -> Upload {
         let arrives = !body.is_end_stream();
         Upload(arrives.then(|| {
-            activity.begin_upload();
+            progress.connection.begin_upload();
             let arrival =
                 Arrival { begun: Instant::now(), moved: AtomicU64::new(0), waits: AtomicBool::new(false) };
-            (body, activity, Arc::new(arrival))
+            (body, progress, Arc::new(arrival))
         }))
     }
 
@@ -76,23 +78,26 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some((_, activity, _)) = &self.0 {
-            activity.end_upload();
+        if let Some((_, progress, _)) = &self.0 {
+            progress.connection.end_upload();
         }
     }
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((body, activity, arrival)) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
-        activity.wait_for_body(polled.is_pending());
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some((body, progress, arrival)) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx).map_err(BoxError::from);
+        if polled.is_pending() && progress.poll_stopped(cx).is_ready() {
+            return Poll::Ready(Some(Err("the request stood still and was ended".into())));
+        }
+        progress.wait_for_body(polled.is_pending());
         arrival.note(polled.is_pending());
         polled
     }
@@ -111,7 +116,7 @@ pub struct Download {
     body: Incoming,
     link: Option<Link>,
     pool: Arc<Pool>,
-    activity: Arc<Activity>,
+    progress: Arc<Progress>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -121,9 +126,9 @@ impl Download {
         link: Option<Link>,
         pool: Arc<Pool>,
         permit: OwnedSemaphorePermit,
-        activity: Arc<Activity>,
+        progress: Arc<Progress>,
     ) -> Download {
-        let mut download = Download { body, link, pool, activity, _permit: permit };
+        let mut download = Download { body, link, pool, progress, _permit: permit };
         if download.body.is_end_stream() {
             download.finish(&mut Context::from_waker(Waker::noop()));
         }
@@ -146,6 +151,7 @@ impl Body for Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
+        this.progress.wait_for_room(false);
         let mut polled = Pin::new(&mut this.body).poll_frame(cx);
         if polled.is_pending()
             && let Some(link) = &mut this.link
@@ -153,10 +159,11 @@ impl Body for Download {
             link.drive(cx);
             polled = Pin::new(&mut this.body).poll_frame(cx);
         }
-        this.activity.wait_for_answer(polled.is_pending());
+        this.progress.wait_for_answer(polled.is_pending());
         match &polled {
             Poll::Ready(None) => this.finish(cx),
             Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.finish(cx),
+            Poll::Ready(Some(Ok(_))) => this.progress.wait_for_room(true),
             _ => {}
         }
         polled
