@@ -107,7 +107,9 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     let site = Site { owner, decision, replicas };
     let mut plan = Plan::default();
     let mut pulled = Vec::new();
-    let (revision, serving) = (decision.revision.as_ref(), decision.serving.as_ref());
+    let revision = decision.revision.as_ref();
+    let serving = decision.serving.as_ref().map(|it| external::complete(owner, decision, it, facts));
+    let serving = serving.as_deref();
     if let Some(serving) = serving {
         plan.objects.extend(account::build(&site, serving));
         plan.objects.extend(external::build(&site, serving));

@@ -85,10 +85,19 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
         let imposed = waves::is_imposed(&valid.own, Some(&record.revision), pods, facts);
         waves::enter(imposed, false, facts)
     });
+    let waits = matches!(entry, Some(Entry::Waits(_)));
+    // What waits lets a release go on, unless that is no longer what the service itself asks for.
+    let is_taken_back = |valid: &Valid| {
+        record.state.is_before_switch() && !waves::is_imposed(&valid.own, record.attempted(), pods, facts)
+    };
     let scene = Scene {
         now: facts.now,
         frozen: frozen.as_ref(),
-        asked: asked.filter(|_| !matches!(entry, Some(Entry::Waits(_)))),
+        asked: match asked {
+            Some(_) if waits && valid.is_some_and(is_taken_back) => Some(&record.revision),
+            Some(_) if waits => None,
+            asked => asked,
+        },
         settings: settings.as_ref(),
         orders: &facts.orders,
         deployments: &facts.deployments,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
-use visiobook::api::{ReleaseState, RolloutStatus};
+use visiobook::api::{Outcome, ReleaseState, RolloutStatus};
 use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, Failure, Orders, RevisionFact};
 use visiobook::plan::{self, Plan};
 use visiobook::rollout::{self, Decision, Reason};
@@ -599,4 +599,100 @@ fn the_revision_that_an_undo_leads_to_is_kept_however_many_were_tried_since() {
         !plan.keep.contains(&(Kind::ControllerRevision, names::revision("users", "tried-2"))),
         "five are"
     );
+}
+
+#[test]
+fn an_undo_that_failed_is_tried_again_when_somebody_says_so() {
+    let first = blue_green(json!({}));
+    let facts = running(&first);
+    let oldest = facts.revisions[0].hash.clone();
+    let second = blue_green(json!({ "env": { "A": "1" } }));
+    let (decision, plan) = pass(&second, &facts);
+    let release = decision.release.clone().expect("a release");
+    let mut facts = after(&second, &decision, &plan, facts);
+    let (hash, attempt) = (release.attempted().expect("an attempt").to_string(), release.attempt.clone());
+    facts.deployments.retain(|_, pods| pods.revision == hash);
+    let colour = *facts.deployments.keys().next().expect("a colour");
+    facts.selected = Some(colour);
+    facts.release = Some(RolloutStatus {
+        state: ReleaseState::Stable,
+        outcome: Some(Outcome::Promoted),
+        colour,
+        revision: hash.clone(),
+        previous_revision: Some(oldest.clone()),
+        ..release
+    });
+    facts.orders.undo = attempt;
+    let (begun, _) = pass(&second, &facts);
+    let begun = begun.release.expect("an undo");
+    assert_eq!((begun.state, begun.attempted()), (ReleaseState::Deploying, Some(&*oldest)));
+
+    // Its pods never start.
+    facts.now += 100_000;
+    facts.release = Some(begun.clone());
+    let (failed, _) = pass(&second, &facts);
+    let record = failed.release.expect("a record");
+    assert_eq!((record.state, record.outcome), (ReleaseState::Stable, Some(Outcome::DeadlineExceeded)));
+    // One that the resource asked for, and asks for no more, is no undo.
+    let plain = RolloutStatus { rejected_revision: None, ..record.clone() };
+    let mut of_plain = Facts { release: Some(plain), ..facts.clone() };
+    of_plain.orders.retry.clone_from(&begun.attempt);
+    assert_eq!(pass(&second, &of_plain).0.release.expect("a record").state, ReleaseState::Stable);
+    facts.release = Some(record);
+    let (told, _) = pass(&second, &facts);
+    let attempt = begun.attempt.expect("an attempt");
+    assert!(told.message.contains(&format!("{} to {attempt}", names::RETRY)), "{}", told.message);
+    facts.release = told.release;
+    facts.orders.retry = Some(attempt);
+    let again = pass(&second, &facts).0.release.expect("a release");
+    assert_eq!((again.state, again.attempted()), (ReleaseState::Deploying, Some(&*oldest)));
+    assert_eq!((again.number, again.rejected_revision), (begun.number + 1, Some(hash)), "it is an undo");
+}
+
+/// A service that reads these keys of a store, each from another place.
+fn fetching(keys: &[&str]) -> Case {
+    let remote = |key: &&str| ((*key).to_string(), json!({ "remote": { "key": format!("users/{key}") } }));
+    let secrets: serde_json::Map<String, Value> = keys.iter().map(remote).collect();
+    let mut case = blue_green(json!({ "secrets": secrets }));
+    let EnvironmentFact::Governed { spec, .. } = &mut case.environment else { panic!("governed") };
+    let source = json!({ "kind": "External", "store": { "name": "vault" } });
+    spec.secrets = serde_json::from_value(source).expect("secrets");
+    case
+}
+
+fn fetched(plan: &Plan) -> Vec<String> {
+    let spec = &object(plan, Kind::ExternalSecret, "users-secrets").expect("an ExternalSecret")["spec"];
+    let keys = spec["data"].as_array().expect("keys").iter();
+    keys.map(|key| key["remoteRef"]["key"].as_str().expect("a key").to_string()).collect()
+}
+
+#[test]
+fn a_store_gives_what_the_pods_of_both_colours_read() {
+    let (first, second) = (fetching(&["OLD", "SAME"]), fetching(&["NEW", "SAME"]));
+    let (case, decision, plan, facts) = begun(&first, second);
+    assert_eq!(fetched(&plan), ["users/NEW", "users/OLD", "users/SAME"]);
+    // What is stored with either is what both need, so nothing is forgotten on the way.
+    let mut facts = Facts { secrets: case.facts().secrets, ..after(&case, &decision, &plan, facts) };
+    let (decision, plan) = pass(&case, &facts);
+    assert_eq!(fetched(&plan), ["users/NEW", "users/OLD", "users/SAME"]);
+    // It serves alone: of a key that nobody reads the store may know nothing any more.
+    let release = decision.release.expect("a release");
+    let serving = release.attempted().expect("an attempt").to_string();
+    facts.deployments.retain(|_, pods| pods.revision == serving);
+    let colour = *facts.deployments.keys().next().expect("a colour");
+    let previous_revision = Some(release.revision.clone());
+    let state = ReleaseState::Stable;
+    facts.release = Some(RolloutStatus { state, colour, revision: serving, previous_revision, ..release });
+    facts.selected = Some(colour);
+    assert_eq!(fetched(&pass(&case, &facts).1), ["users/NEW", "users/SAME"]);
+}
+
+#[test]
+fn a_store_that_takes_the_place_of_another_is_not_asked_for_its_keys() {
+    let (first, mut second) = (fetching(&["OLD", "SAME"]), fetching(&["NEW", "SAME"]));
+    let EnvironmentFact::Governed { spec, .. } = &mut second.environment else { panic!("governed") };
+    let source = json!({ "kind": "External", "store": { "name": "other" } });
+    spec.secrets = serde_json::from_value(source).expect("secrets");
+    let (_, _, plan, _) = begun(&first, second);
+    assert_eq!(fetched(&plan), ["users/NEW", "users/SAME"]);
 }

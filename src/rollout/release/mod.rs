@@ -198,6 +198,13 @@ impl Walk<'_> {
             && self.record.rejected_revision.as_deref() == self.scene.asked.or(Some(&self.record.revision))
     }
 
+    /// Whether what ended last was to bring back what had served before: what was to be undone is still rejected.
+    fn has_failed_undo(&self) -> bool {
+        self.record.state == ReleaseState::Stable
+            && self.record.outcome.is_some_and(Outcome::is_failure)
+            && self.record.rejected_revision.as_ref() == Some(&self.record.revision)
+    }
+
     fn names_attempt(&self, order: &Option<String>) -> bool {
         order.is_some() && *order == self.record.attempt
     }
@@ -232,8 +239,8 @@ impl Walk<'_> {
         let (now, scene) = (self.scene.now, self.scene);
         let Some(settings) = scene.settings else { return false };
         let ended = self.record.outcome;
-        if self.names_attempt(&scene.orders.undo)
-            && ended == Some(Outcome::Promoted)
+        let undoes = self.names_attempt(&scene.orders.undo) && ended == Some(Outcome::Promoted);
+        if (undoes || self.has_failed_undo() && self.names_attempt(&scene.orders.retry))
             && let Some(previous) = self.record.previous_revision.clone()
             && previous != self.record.revision
             && (scene.is_stored)(&previous)

@@ -231,6 +231,22 @@ fn a_release_that_waits_for_an_approval_is_held_and_one_that_ended_badly_has_fai
 }
 
 #[test]
+fn a_release_that_its_service_takes_back_ends_though_what_it_asks_for_instead_has_to_wait() {
+    let (before, new) = (blue_green("a:1", "info"), blue_green("a:2", "info"));
+    let mut facts = running(&before);
+    facts.release = step(&Ok(new.clone()), &facts).release;
+    facts.revisions.push(stored(&new));
+    facts.marks.insert(new.shape.revision(), Marks { own: Some(new.own), wave: None });
+    // Its environment has changed as well, and lets nobody in yet.
+    facts.admission = Some(Admission::Waits("waits for the wave".into()));
+    let decision = step(&Ok(blue_green("a:1", "debug")), &facts);
+    let record = decision.release.clone().expect("a release");
+    assert_eq!((record.state, record.outcome), (ReleaseState::Stable, Some(Outcome::Superseded)));
+    assert_eq!((record.revision, decision.reason), (before.shape.revision(), Reason::WaitsForWave));
+    assert_eq!((decision.other, &decision.standing), (None, &WAITING));
+}
+
+#[test]
 fn two_that_ask_in_the_same_moment_do_not_both_take_the_last_place() {
     let (mut wave, terms) = (Wave::default(), terms(1));
     assert_eq!(wave.ask("1", &name("ai"), &WAITING, &terms), Admission::Admitted { generation: 7 });
