@@ -1,9 +1,9 @@
 //! A service's database: connections (DL14), what is worth another try (DL26), how long it took (E05).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 
 use super::configuration::Configuration;
@@ -19,6 +19,9 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked whether it still leads to the primary.
 const DOUBTFUL: Duration = Duration::from_secs(1);
+/// Connections of which none has answered for so long are given up. A network that loses what is sent tells nobody: each
+/// that was in use would keep its place until TCP gives up, a quarter of an hour later.
+const GIVEN_UP: Duration = Duration::from_secs(10);
 /// Seconds of waiting for connections, in one such time, that deserve a warning (E19).
 const NOTICED: f64 = 1.0;
 /// Between two looks at the pool (E19).
@@ -117,8 +120,8 @@ fn is_broken(error: &sqlx::Error) -> bool {
 
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
-        // A full pool is no reason to ask for more.
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => false,
+        // A full pool is no reason to ask for more; where one was given up there is another.
+        sqlx::Error::PoolTimedOut => false,
         sqlx::Error::Database(error) => {
             let code = error.code();
             is_conflict(code.as_deref())
@@ -130,7 +133,11 @@ fn is_transient(error: &sqlx::Error) -> bool {
 
 /// The database of a service.
 pub struct Database {
-    pool: PgPool,
+    options: PgPoolOptions,
+    client: PgConnectOptions,
+    pool: Mutex<PgPool>,
+    /// Since when nothing has been answered.
+    silent: Mutex<Option<Instant>>,
     measures: Arc<Measures>,
 }
 
@@ -138,13 +145,13 @@ impl Database {
     /// A database that is connected to once it is needed: a service starts without it, and says so.
     pub fn new(configuration: &Configuration, measures: Arc<Measures>) -> Database {
         let limits = &configuration.pool;
-        let options = configuration.database.client.clone();
-        let options = options.application_name(&configuration.service).options([
+        let client = configuration.database.client.clone();
+        let client = client.application_name(&configuration.service).options([
             ("statement_timeout", "5s"),
             ("lock_timeout", "2s"),
             ("idle_in_transaction_session_timeout", "10s"),
         ]);
-        let pool = PgPoolOptions::new()
+        let options = PgPoolOptions::new()
             .max_connections(limits.most)
             .min_connections(0)
             .max_lifetime(limits.lifetime)
@@ -164,16 +171,16 @@ impl Database {
                         false => Err(sqlx::Error::Protocol("the server is no primary".into())),
                     }
                 })
-            })
-            .connect_lazy_with(options);
+            });
         measures.connections_most.set(i64::from(limits.most));
-        Database { pool, measures }
+        let pool = Mutex::new(options.clone().connect_lazy_with(client.clone()));
+        Database { options, client, pool, silent: Mutex::default(), measures }
     }
 
     /// A transaction. Dropped, it is as if it had never been.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
         let waits = Instant::now();
-        let pool = self.pool.clone();
+        let pool = self.pool();
         // Cut off in the middle, the driver would not know that the server has begun one.
         let begun = tokio::spawn(async move { pool.begin().await }).await;
         let connection = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed));
@@ -191,8 +198,29 @@ impl Database {
     }
 
     /// The pool, for one statement by itself.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    pub fn pool(&self) -> PgPool {
+        lock(&self.pool).clone()
+    }
+
+    /// Note what came of a try, and begin with new connections where those there lead nowhere.
+    fn note<T>(&self, outcome: &Result<T, Error>) {
+        let mut silent = lock(&self.silent);
+        if !matches!(outcome, Err(Error::Silent | Error::Sql(sqlx::Error::PoolTimedOut))) {
+            *silent = None;
+            return;
+        }
+        let since = *silent.get_or_insert_with(Instant::now);
+        if since.elapsed() < GIVEN_UP {
+            return;
+        }
+        *silent = None;
+        tracing::warn!(
+            seconds = since.elapsed().as_secs(),
+            "Database connections are given up: none answers"
+        );
+        let pool = self.options.clone().connect_lazy_with(self.client.clone());
+        let lost = std::mem::replace(&mut *lock(&self.pool), pool);
+        tokio::spawn(async move { lost.close().await });
     }
 
     /// Do `work`, again where another try is worth it. It must not do anything twice that it committed: what
@@ -207,6 +235,7 @@ impl Database {
             tried += 1;
             let begun = Instant::now();
             let outcome = tokio::time::timeout(PATIENCE, work()).await.unwrap_or(Err(Error::Silent));
+            self.note(&outcome);
             let kind = outcome.as_ref().err().map(Error::kind);
             self.measures.record_query(operation, table, begun.elapsed(), kind);
             match outcome {
@@ -229,8 +258,8 @@ impl Database {
         let mut shown = Instant::now();
         let mut waited = 0.0;
         loop {
-            let open = self.pool.size();
-            let idle = self.pool.num_idle();
+            let pool = self.pool();
+            let (open, idle) = (pool.size(), pool.num_idle());
             let in_use = i64::from(open) - idle as i64;
             self.measures.connections_open.set(i64::from(open));
             self.measures.connections_active.set(in_use.max(0));
@@ -253,13 +282,17 @@ impl Database {
 
     /// Close every connection, after the last request.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.pool().close().await;
     }
 }
 
 /// Confirm a transaction. An error of the connection leaves its outcome unknown.
 pub async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), Error> {
     transaction.commit().await.map_err(Error::Commit)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn is_primary(connection: &mut PgConnection) -> bool {

@@ -303,3 +303,26 @@ async fn a_slow_postgres_makes_slow_answers_or_none_and_no_wrong_one() {
         "{pools:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_a_network_has_lost_are_given_up_long_before_tcp_does() {
+    let platform = Platform::new();
+    let proxy = Proxy::new(platform.postgres.port).await;
+    let port = |port: u16| format!(":{port}/");
+    let url = platform.postgres.url().replace(&port(platform.postgres.port), &port(proxy.port));
+    let platform = platform.with("DATABASE_URL", &url).with("DB_MAX_OPEN_CONNS", "4");
+    let service = platform.start().await;
+    let person = service.somebody().await;
+    // All four are in use as it happens.
+    proxy.delay(500);
+    let asked = (0..12).map(|_| service.get(&person.path()).by(&person).send());
+    let lost = async {
+        pause(1.2).await;
+        proxy.lose();
+        proxy.delay(0);
+    };
+    let (answers, ()) = tokio::join!(futures::future::join_all(asked), lost);
+    assert!(answers.iter().any(|answer| answer.status == 503), "nothing was felt");
+    let took = back(&service, &person).await;
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}

@@ -1,4 +1,4 @@
-//! A line to a store that can be made slow.
+//! A line to a store that can be made slow, and lost.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub struct Proxy {
     pub port: u16,
     milliseconds: Arc<AtomicU64>,
+    lost: tokio::sync::watch::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -27,12 +28,28 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let milliseconds = Arc::new(AtomicU64::new(0));
         let delay = milliseconds.clone();
+        let (lost, _) = tokio::sync::watch::channel(());
+        let lines = lost.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, SocketAddr::from(([127, 0, 0, 1], to)), delay.clone()));
+                let mut lost = lines.subscribe();
+                let passing = pass(client, SocketAddr::from(([127, 0, 0, 1], to)), delay.clone());
+                tokio::spawn(async move {
+                    let mut passing = std::pin::pin!(passing);
+                    tokio::select! {
+                        () = passing.as_mut() => {}
+                        // It stays open, and nothing ever comes through.
+                        _ = lost.changed() => std::future::pending().await,
+                    }
+                });
             }
         });
-        Proxy { port, milliseconds, task }
+        Proxy { port, milliseconds, lost, task }
+    }
+
+    /// Have what is sent over the connections that stand be lost, without a word to either side. Others are as ever.
+    pub fn lose(&self) {
+        self.lost.send_replace(());
     }
 
     /// What each piece waits, there and back.

@@ -140,7 +140,7 @@ impl Store {
     pub async fn service(&self, id: Uuid) -> Result<Option<Registered>, Error> {
         let read = || async {
             let row = sqlx::query(AssertSqlSafe(sql::service())).bind(id);
-            Ok(row.fetch_optional(self.database.pool()).await?.as_ref().map(registered).transpose()?)
+            Ok(row.fetch_optional(&self.database.pool()).await?.as_ref().map(registered).transpose()?)
         };
         self.database.run("select", "registered_services", read).await
     }
@@ -204,7 +204,7 @@ impl Store {
     pub async fn schema(&self, id: Uuid, revision: Option<i32>) -> Result<Option<Found>, Error> {
         let read = || async {
             let query = sqlx::query_as(sql::REVISION).bind(id).bind(revision);
-            Ok(query.fetch_optional(self.database.pool()).await?)
+            Ok(query.fetch_optional(&self.database.pool()).await?)
         };
         let row: Option<(i32, String, String, Json<Definition>)> =
             self.database.run("select", "schema_revisions", read).await?;
@@ -236,7 +236,7 @@ impl Store {
     /// How many services there are.
     pub async fn count(&self) -> Result<i64, Error> {
         let read =
-            || async { Ok(sqlx::query_scalar(sql::COUNT_SERVICES).fetch_one(self.database.pool()).await?) };
+            || async { Ok(sqlx::query_scalar(sql::COUNT_SERVICES).fetch_one(&self.database.pool()).await?) };
         self.database.run("statistics", "registered_services", read).await
     }
 }

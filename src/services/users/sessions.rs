@@ -117,7 +117,7 @@ impl Store {
     ) -> Result<Option<(Caller, Option<i32>)>, Error> {
         let read = || async {
             let query = sqlx::query_as(sql::ADMIT).bind(session).bind(id).bind(about);
-            Ok(query.fetch_optional(self.database.pool()).await?)
+            Ok(query.fetch_optional(&self.database.pool()).await?)
         };
         let row: Option<(String, Option<i32>)> = self.database.run("select", "user_sessions", read).await?;
         Ok(row.map(|(role, version)| {
@@ -142,7 +142,7 @@ impl Store {
     pub async fn forget_logins(&self, email: &str) -> Result<(), Error> {
         let account = account(email);
         let write = || async {
-            sqlx::query(sql::FORGET_LOGINS).bind(&account).execute(self.database.pool()).await?;
+            sqlx::query(sql::FORGET_LOGINS).bind(&account).execute(&self.database.pool()).await?;
             Ok(())
         };
         self.database.run("delete", "login_attempts", write).await
@@ -152,7 +152,7 @@ impl Store {
     pub async fn credentials(&self, email: &str) -> Result<Option<(Uuid, String, String, String)>, Error> {
         let email = email.to_ascii_lowercase();
         let read = || async {
-            Ok(sqlx::query_as(sql::BY_EMAIL).bind(&email).fetch_optional(self.database.pool()).await?)
+            Ok(sqlx::query_as(sql::BY_EMAIL).bind(&email).fetch_optional(&self.database.pool()).await?)
         };
         self.database.run("select", "users", read).await
     }
@@ -221,7 +221,7 @@ impl Store {
     /// The sessions of a user.
     pub async fn sessions(&self, caller: &Caller) -> Result<Vec<Session>, Error> {
         let read = || async {
-            Ok(sqlx::query_as(sql::SESSIONS).bind(caller.id).fetch_all(self.database.pool()).await?)
+            Ok(sqlx::query_as(sql::SESSIONS).bind(caller.id).fetch_all(&self.database.pool()).await?)
         };
         let rows: Vec<(Uuid, String, String, String)> =
             self.database.run("select", "user_sessions", read).await?;
@@ -260,14 +260,14 @@ impl Store {
     /// How many users are there now (E36).
     pub async fn active_users(&self) -> Result<i64, Error> {
         let read =
-            || async { Ok(sqlx::query_scalar(sql::ACTIVE_USERS).fetch_one(self.database.pool()).await?) };
+            || async { Ok(sqlx::query_scalar(sql::ACTIVE_USERS).fetch_one(&self.database.pool()).await?) };
         self.database.run("statistics", "user_sessions", read).await
     }
 
     /// Delete what has ended, a thousand rows at a time.
     pub async fn sweep(&self) -> Result<(), Error> {
         for statement in [sql::SWEEP_SESSIONS, sql::SWEEP_LOGINS] {
-            let delete = || async { Ok(sqlx::query(statement).execute(self.database.pool()).await?) };
+            let delete = || async { Ok(sqlx::query(statement).execute(&self.database.pool()).await?) };
             while self.database.run("delete", "user_sessions", delete).await?.rows_affected() == 1000 {}
         }
         Ok(())

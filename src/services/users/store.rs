@@ -258,7 +258,7 @@ impl Store {
     /// The hash of a user's password.
     pub async fn password(&self, id: Uuid) -> Result<Option<String>, Error> {
         let read = || async {
-            Ok(sqlx::query_scalar(sql::PASSWORD).bind(id).fetch_optional(self.database.pool()).await?)
+            Ok(sqlx::query_scalar(sql::PASSWORD).bind(id).fetch_optional(&self.database.pool()).await?)
         };
         self.database.run("select", "users", read).await
     }

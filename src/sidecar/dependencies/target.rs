@@ -3,13 +3,17 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use redis::TlsCertificates;
+use redis::io::tcp::TcpSettings;
+use redis::{IntoConnectionInfo, TlsCertificates};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use crate::contract::settings::{Dependency, DependencyKind};
 
+/// After so long without a word of what was sent, a connection to Redis is lost: TCP itself would wait a quarter of an hour.
+#[cfg(target_os = "linux")]
+const LOST: Duration = Duration::from_secs(10);
 /// Variable that says how TLS is used with a database whose URL does not.
 const SSL_MODE_VARIABLE: &str = "DB_SSL_MODE";
 /// Variable that names a PEM file with the certificates of an authority of one's own, in place of the public ones.
@@ -134,19 +138,22 @@ const KNOWN_PARAMETERS: [&str; 15] = [
 ];
 
 fn redis(url: &Url, authorities: Option<String>) -> Result<Target, String> {
+    const ADVICE: &str = "is no Redis' URL: write redis://host:6379 or rediss://host:6379";
+    let tcp = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let tcp = tcp.set_user_timeout(LOST);
+    let server = url.clone().into_connection_info().map_err(|_| ADVICE)?.set_tcp_settings(tcp);
     let client = match authorities.filter(|_| url.scheme() == "rediss") {
-        None => redis::Client::open(url.clone()),
+        None => redis::Client::open(server),
         Some(file) => {
             let root_cert = std::fs::read(&file).map_err(|error| {
                 format!("needs the certificates of {AUTHORITIES_VARIABLE}, {file}: {error}")
             })?;
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
-            redis::Client::build_with_tls(url.clone(), certificates)
+            redis::Client::build_with_tls(server, certificates)
         }
     };
-    client
-        .map(|client| Target::Redis(Box::new(client)))
-        .map_err(|_| "is no Redis' URL: write redis://host:6379 or rediss://host:6379".into())
+    client.map(|client| Target::Redis(Box::new(client))).map_err(|_| ADVICE.into())
 }
 
 fn service_health(url: &Url) -> Result<Target, String> {

@@ -31,7 +31,7 @@ impl Store {
         let read = || async {
             let row = sqlx::query(AssertSqlSafe(sql::by_id()))
                 .bind(id)
-                .fetch_optional(self.database.pool())
+                .fetch_optional(&self.database.pool())
                 .await?;
             Ok(row.as_ref().map(user).transpose()?)
         };
@@ -79,7 +79,7 @@ impl Store {
             if let Some(Cursor { created, id }) = after {
                 query = query.bind(created).bind(id);
             }
-            let rows = query.fetch_all(self.database.pool()).await?;
+            let rows = query.fetch_all(&self.database.pool()).await?;
             let size = wanted.limit;
             let shown = rows.len().min(size as usize);
             let next_cursor = (rows.len() > shown).then(|| rows.get(shown - 1)).flatten();
@@ -106,7 +106,7 @@ impl Store {
         pattern.push('%');
         let read = || async {
             let rows = sqlx::query(AssertSqlSafe(sql::search())).bind(&pattern);
-            let rows = rows.fetch_all(self.database.pool()).await?;
+            let rows = rows.fetch_all(&self.database.pool()).await?;
             Ok(rows.iter().map(user).collect::<Result<_, _>>()?)
         };
         self.database.run("search", "users", read).await
@@ -115,7 +115,7 @@ impl Store {
     /// How many there are (F07).
     pub async fn statistics(&self) -> Result<Statistics, Error> {
         let read = || async {
-            let row = sqlx::query(sql::STATISTICS).fetch_one(self.database.pool()).await?;
+            let row = sqlx::query(sql::STATISTICS).fetch_one(&self.database.pool()).await?;
             let by_status =
                 ByStatus { active: row.try_get(1)?, inactive: row.try_get(2)?, suspended: row.try_get(3)? };
             Ok(Statistics { total: row.try_get(0)?, by_status, recent_signups: row.try_get(4)? })
