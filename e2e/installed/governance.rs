@@ -135,6 +135,9 @@ async fn only_an_approver_approves_under_their_own_name_and_nothing_else_at_once
     told(annotate(&maintainer, &site, json!({ APPROVED_BY: "ada" })).await, &["[approval-name]"]);
     let both = json!({ "metadata": { "annotations": by("ada") }, "spec": { "replicas": 1 } });
     told(patch(&approver, &site, both).await, &["change spec first", "[approval-alone]"]);
+    let spec = json!({ "spec": { "image": "ghcr.io/visiobook/other:1.0" } });
+    told(patch(&approver, &site, spec).await, &["ada may not change users", "[edit-right]"]);
+    patch(&maintainer, &site, json!({ "spec": { "env": { "A": "1" } } })).await.expect("who may edit, may");
     let born = json!({
         "apiVersion": "platform.visiobook.com/v1alpha1", "kind": "VisiobookService",
         "metadata": { "name": "born", "namespace": site.namespace, "annotations": { APPROVE: "a-1", APPROVED_BY: "x" } },

@@ -21,24 +21,29 @@ fn approvals() -> Vec<(String, String)> {
     .to_vec()
 }
 
+/// Whether the caller has this verb on the service.
+fn may(verb: &str) -> String {
+    format!(
+        "authorizer.group('{GROUP}').resource('visiobookservices').namespace(request.namespace).name(request.name).check('{verb}').allowed()"
+    )
+}
+
 pub(super) fn approval() -> Policy {
-    let may = format!(
-        "authorizer.group('{GROUP}').resource('visiobookservices').namespace(request.namespace).name(request.name).check('approve').allowed()"
-    );
+    let (approve, update) = (may("approve"), may("update"));
     let user = "request.userInfo.username";
     let validation = |holds: &str, message: String, rule: &str| {
         (holds.to_string(), format!("'metadata.annotations: {message} [{rule}]'"))
     };
     Policy {
         name: "visiobook-approval",
-        about: "Who may approve the release of a service, and under whose name.",
+        about: "Who may approve the release of a service, and under whose name; and that this right alone changes no spec.",
         governed: Governed::Always,
         matched: SERVICES,
         conditions: vec![],
-        variables: approvals(),
+        variables: [approvals(), glass()].concat(),
         validations: vec![
             validation(
-                &format!("!variables.approves || {may}"),
+                &format!("!variables.approves || {approve}"),
                 format!(
                     "' + {user} + ' may not approve ' + request.name + ': ask somebody with the verb approve, such as a group in spec.access.approve of the environment"
                 ),
@@ -63,6 +68,16 @@ pub(super) fn approval() -> Policy {
                 ),
                 "approval-alone",
             ),
+            // An annotation takes the right to patch, which would change spec as well: together with an order, the rules
+            // of that order say so.
+            (
+                format!(
+                    "oldObject == null || object.spec == oldObject.spec || variables.approves || variables.breaksGlass || {update}"
+                ),
+                format!(
+                    "'spec: ' + {user} + ' may not change ' + request.name + ': that takes the verb update, which a group in spec.access.edit of the environment has [edit-right]'"
+                ),
+            ),
         ],
     }
 }
@@ -86,9 +101,7 @@ fn glass() -> Vec<(String, String)> {
 }
 
 pub(super) fn break_glass() -> Policy {
-    let may = format!(
-        "authorizer.group('{GROUP}').resource('visiobookservices').namespace(request.namespace).name(request.name).check('break-glass').allowed()"
-    );
+    let break_glass = may("break-glass");
     let user = "request.userInfo.username";
     let validation = |holds: &str, message: String, rule: &str| {
         (holds.to_string(), format!("'metadata.annotations: {message} [{rule}]'"))
@@ -102,7 +115,7 @@ pub(super) fn break_glass() -> Policy {
         variables: glass(),
         validations: vec![
             validation(
-                &format!("!variables.breaksGlass || {may}"),
+                &format!("!variables.breaksGlass || {break_glass}"),
                 format!(
                     "' + {user} + ' may not release ' + request.name + ' in a freeze: ask somebody with the verb break-glass, such as a group in spec.access.approve of the environment"
                 ),
