@@ -213,10 +213,14 @@ fn checks() -> Value {
 
 #[test]
 fn a_release_is_checked_at_the_preview_and_again_where_it_serves() {
-    let (case, facts) = released(
+    let (case, mut facts) = released(
         json!({ "rollout": { "checks": checks() }, "networkPolicy": { "enabled": true } }),
         json!({}),
     );
+    let (early, plan) = pass(&case, &facts);
+    assert_eq!(state(&early).0, ReleaseState::Verifying, "{}", early.message);
+    assert!(find(&plan, Kind::Job).is_empty(), "nobody may be reached yet: {}", early.message);
+    (facts.release, facts.now) = (early.release, facts.now + 10);
     let (decision, plan) = pass(&case, &facts);
     let (at, release) = state(&decision);
     assert_eq!(at, ReleaseState::Verifying, "{}", decision.message);
@@ -262,7 +266,7 @@ fn a_release_is_checked_at_the_preview_and_again_where_it_serves() {
     facts.jobs.clear();
     let (early, plan) = pass(&case, &facts);
     assert!(find(&plan, Kind::Job).is_empty(), "the colour before may still be asked: {}", early.message);
-    assert!(early.message.contains("starts once all traffic has moved"), "{}", early.message);
+    assert!(early.message.contains("starts once all nodes have followed"), "{}", early.message);
     facts.now += 10;
     let (live, plan) = pass(&case, &facts);
     let job = find(&plan, Kind::Job)[0];

@@ -12,8 +12,8 @@ use crate::rollout::jobs::{State, told};
 const PATIENCE: i64 = 20;
 /// Seconds from one look to the next.
 const PAUSE: i64 = 15;
-/// Seconds after the switch before it is checked: until every node has followed the Service, some requests still reach
-/// the colour before, and its answers would be held against the new one.
+/// Seconds before a Service is checked whose endpoints have just changed, for every node to follow: until then requests
+/// reach nobody at the preview, and after the switch the colour before, whose answers would be held against the new one.
 pub(super) const ARRIVAL: i64 = 10;
 
 /// Whether it was done; `None` while it has to be, with what is waited for as the reason.
@@ -77,8 +77,8 @@ impl Walk<'_> {
                 self.run = Some((phase, attempt));
                 None
             }
-            State::Missing if phase == Phase::Live && self.scene.now < self.arrived() => {
-                self.record.reason = format!("{} starts once all traffic has moved", phase.title());
+            State::Missing if phase != Phase::Migration && self.scene.now < self.arrived() => {
+                self.record.reason = format!("{} starts once all nodes have followed", phase.title());
                 self.wake(self.arrived());
                 None
             }
@@ -91,7 +91,7 @@ impl Walk<'_> {
         }
     }
 
-    /// When what reaches the Service reaches the revision that it has moved to.
+    /// When what reaches a Service reaches the revision that it leads to since the state began.
     fn arrived(&self) -> i64 {
         self.record.since.as_ref().map_or(self.scene.now, seconds) + ARRIVAL
     }
