@@ -59,10 +59,23 @@ pub(super) async fn patch(
     mut change: Value,
 ) -> Result<DynamicObject, Error> {
     let name = seen.name_any();
+    let what = || format!("change {name}");
     change["metadata"]["uid"] = seen.uid().into();
     change["metadata"]["resourceVersion"] = seen.resource_version().into();
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    api.patch(&name, &params, &Patch::Merge(&change)).await.map_err(tried(format!("change {name}")))
+    loop {
+        let error = match api.patch(&name, &params, &Patch::Merge(&change)).await {
+            Err(kube::Error::Api(error)) if error.is_conflict() => error,
+            done => return done.map_err(tried(what())),
+        };
+        // A status that was written meanwhile is nobody's change of it.
+        let now = api.get(&name).await.map_err(tried(what()))?;
+        let is_same = |object: &DynamicObject| (object.uid(), object.metadata.generation);
+        if seen.metadata.generation.is_none() || is_same(&now) != is_same(seen) {
+            return Err(tried(what())(kube::Error::Api(error)));
+        }
+        change["metadata"]["resourceVersion"] = now.resource_version().into();
+    }
 }
 
 /// Ask until `look` is satisfied; `None` if it never was.
