@@ -78,8 +78,15 @@ impl Heard {
     }
 }
 
-/// Tell the sidecar at an address that its clients are to leave. Asked once.
+/// Tell the sidecar at an address that its clients are to leave; once more where nobody answers.
 pub async fn tell_to_leave(address: IpAddr, word: &str) -> Heard {
+    match tell(address, word).await {
+        Heard::Unanswered(_) => tell(address, word).await,
+        heard => heard,
+    }
+}
+
+async fn tell(address: IpAddr, word: &str) -> Heard {
     match timeout(PATIENCE, ask(SocketAddr::from((address, METRICS_PORT)), word)).await {
         Ok(Ok(status)) if status.is_success() => Heard::Leaving,
         Ok(Ok(status)) => Heard::Refused(status),
