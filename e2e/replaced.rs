@@ -1,6 +1,8 @@
 //! The image of the installed operator is replaced by one of the next release, which renders one variable more, and put
 //! back. Alone on the cluster: what others expect of pods would not hold meanwhile.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -8,7 +10,7 @@ use kube::api::Api;
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 
-use crate::support::{Site, eventually, kubectl, quick};
+use crate::support::{PATIENCE, Site, eventually, kubectl, quick};
 
 const NAMESPACE: &str = "visiobook-system";
 const OPERATOR: &str = "deployment/visiobook-operator";
@@ -38,6 +40,13 @@ impl Drop for Replaced {
 fn set_image(image: &str) {
     kubectl(&["set", "image", OPERATOR, "-n", NAMESPACE, &format!("operator={image}")], None);
     kubectl(&["rollout", "status", OPERATOR, "-n", NAMESPACE, "--timeout=120s"], None);
+    // The one before leads until it has ended, which no rollout waits for.
+    let label = "app.kubernetes.io/name=visiobook-operator";
+    let deadline = Instant::now() + PATIENCE;
+    while kubectl(&["get", "pods", "-n", NAMESPACE, "-l", label, "-o", "name"], None).lines().count() > 1 {
+        assert!(Instant::now() < deadline, "the operator before does not end");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

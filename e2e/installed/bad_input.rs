@@ -446,6 +446,13 @@ async fn a_refused_resource_costs_nothing_until_somebody_changes_it() {
     site.condition("users", "Accepted", "False", "Refused").await;
 
     let passes = |text: String| sum(&text, "visiobook_reconcile_total", "outcome=\"refused\"");
+    // Both come after the status.
+    eventually("the refusal to be told and counted", || async {
+        let told = events(&site, "users").await;
+        let is_told = told.iter().any(|event| event.contains("Refused"));
+        if is_told && passes(metrics(&site.client).await) > 0.0 { Ok(()) } else { Err(told) }
+    })
+    .await;
     let before = passes(metrics(&site.client).await);
     let told = events(&site, "users").await.len();
     site.stays_untouched("users", 10).await;

@@ -38,7 +38,7 @@ async fn t24_a_deletion_in_the_foreground_ends_too() {
     site.apply("users", quick(json!({}))).await;
     site.ready("users").await;
     kubectl(
-        &["delete", "vbs", "users", "-n", &site.namespace, "--cascade=foreground", "--timeout=60s"],
+        &["delete", "vbs", "users", "-n", &site.namespace, "--cascade=foreground", "--timeout=120s"],
         None,
     );
     assert!(

@@ -29,7 +29,7 @@ async fn release(site: &Site, what: &str, holds: impl Fn(&RolloutStatus) -> bool
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t12_good_and_bad_releases_in_turn_lose_no_request() {
-    let site = site("releases", json!({ "deadlineSeconds": 30 })).await;
+    let site = site("releases", json!({})).await;
     site.apply("books", podinfo(0)).await;
     site.ready("books").await;
     let address = address(&site, "books", 80).await;
@@ -39,7 +39,11 @@ async fn t12_good_and_bad_releases_in_turn_lose_no_request() {
     let mut colour = Colour::Blue;
     for number in 1..=if soak() { 100 } else { 4 } {
         let is_bad = number % 2 == 0;
-        site.apply("books", if is_bad { missing_podinfo(number) } else { podinfo(number) }).await;
+        let mut spec = if is_bad { missing_podinfo(number) } else { podinfo(number) };
+        if is_bad {
+            spec["rollout"] = json!({ "deadlineSeconds": 30 });
+        }
+        site.apply("books", spec).await;
         let wanted = if is_bad { Outcome::DeadlineExceeded } else { Outcome::Promoted };
         let ended = release(&site, wanted.as_str(), |now| {
             now.number == number as i64 && now.outcome == Some(wanted) && now.state == ReleaseState::Stable

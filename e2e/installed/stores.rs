@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::support::servers::Server;
 use crate::support::{Site, soak};
 
-/// How often the sidecar looks at a store (D07), and how long it waits for one that does not answer.
-const NOTICED: Duration = Duration::from_secs(30 + 5);
+/// How often the sidecar looks at a store (D07), how long it waits for one that does not answer, and what a busy machine adds.
+const NOTICED: Duration = Duration::from_secs(30 + 5 + 25);
 /// What probes are asked of.
 const PATHS: [&str; 3] = ["/alive", "/health", "/ready"];
 
@@ -127,7 +127,7 @@ async fn the_health_of_pods_tells_of_real_stores_and_an_outage_takes_no_pod() {
     times.sort();
     let (slow, slowest) = (times[times.len() * 99 / 100], times[times.len() - 1]);
     println!("{} probes, 99 % within {slow:?}, the slowest {slowest:?}", times.len());
-    // One that asked the frozen store would have waited for seconds.
-    assert!(slowest < Duration::from_secs(1), "a probe waited for {slowest:?}");
+    // One that asked the frozen store would have waited for three seconds.
+    assert!(slowest < Duration::from_millis(2500), "a probe waited for {slowest:?}");
     assert!(!soak() || slow < Duration::from_millis(50), "1 of 100 probes took more than {slow:?}");
 }

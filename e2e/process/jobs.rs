@@ -278,7 +278,7 @@ async fn a_release_is_held_against_the_contract_and_one_that_breaks_it_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t09_a_check_that_cannot_start_ends_at_its_deadline_with_the_reason_and_takes_the_new_colour_with_it()
 {
-    let stage = stage("check-nowhere", json!({ "deadlineSeconds": 120 })).await;
+    let stage = stage("check-nowhere", json!({ "deadlineSeconds": 300 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);

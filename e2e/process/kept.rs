@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, ReleaseState};
+use visiobook::contract::leave::PROPAGATION_SECONDS;
 
 use super::rollout::{ended, order, selects, stage, state};
 use crate::support::proxy::Proxy;
@@ -23,8 +24,8 @@ use crate::support::{PATIENCE, Site, podinfo};
 const CLIENTS: usize = 8;
 /// Between two requests of a client.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A second, and what kube-proxy takes on a machine that does other things.
-const WITHIN: Duration = Duration::from_secs(3);
+/// What the nodes have to follow the Service, as clients that come meanwhile are told to leave for so long.
+const WITHIN: Duration = Duration::from_secs(PROPAGATION_SECONDS as u64);
 
 /// A connection that is kept as long as the other side keeps it.
 struct Kept {
@@ -118,7 +119,7 @@ async fn follow(waiting: &mut [Kept], colour: Colour) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_connections_leave_the_colour_that_has_lost_its_traffic_and_lose_no_request() {
-    let stage = stage("kept", json!({ "soakSeconds": 20 })).await;
+    let stage = stage("kept", json!({ "soakSeconds": 45 })).await;
     let site = &stage.site;
     let proxy = Proxy::start().await;
     let operator = stage.operator(&proxy);

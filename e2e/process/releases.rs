@@ -23,7 +23,7 @@ use visiobook::api::{Outcome, ReleaseState, VisiobookService};
 use super::jobs::PYTHON;
 use super::rollout::{rollout, selects, stage};
 use crate::support::exchange::address;
-use crate::support::operator::{Launch, Operator, Pace};
+use crate::support::operator::{Launch, Operator};
 use crate::support::{Clients, Site, eventually, missing_podinfo, podinfo, soak};
 
 /// Clients at once of short requests, which leave the machine time for the releases, and of long ones.
@@ -38,6 +38,7 @@ fn version(number: usize) -> (Value, Outcome) {
         1 | 3 => Outcome::Promoted,
         2 => {
             spec = missing_podinfo(number);
+            spec["rollout"] = json!({ "deadlineSeconds": 40 });
             Outcome::DeadlineExceeded
         }
         _ => {
@@ -148,9 +149,9 @@ fn is_ready(pod: &Pod) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t12_releases_in_a_row_lose_nothing_while_the_operator_and_pods_are_killed() {
-    let stage = stage("in-a-row", json!({ "soakSeconds": 3, "warmSeconds": 5, "deadlineSeconds": 40 })).await;
+    let stage = stage("in-a-row", json!({ "soakSeconds": 3, "warmSeconds": 5 })).await;
     let site = &stage.site;
-    let start = || stage.launch(Launch { pace: Pace::Quick, ..Launch::default() });
+    let start = || stage.launch(Launch::default());
     let mut operator = start();
     operator.leads().await;
     site.apply("books", version(0).0).await;

@@ -143,7 +143,7 @@ async fn t12_a_release_alternates_colours_and_an_undo_is_a_switch() {
     let started = Instant::now();
     order(site, "users", names::UNDO, Some(&attempt)).await;
     selected(site, "users", Colour::Blue).await;
-    assert!(started.elapsed() < Duration::from_secs(5), "an undo took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "an undo took {:?}", started.elapsed());
     let undone = ended(site, "users", Outcome::RolledBack).await;
     assert_eq!((undone.colour, &undone.revision), (Colour::Blue, &first.revision));
     let service = site.condition("users", "Stalled", "True", "RolledBack").await;
@@ -274,7 +274,7 @@ async fn t01_an_abort_wins_before_and_after_the_switch() {
     order(site, "users", names::ABORT, Some(&second)).await;
     let started = Instant::now();
     selected(site, "users", Colour::Blue).await;
-    assert!(started.elapsed() < Duration::from_secs(5), "an abort took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "an abort took {:?}", started.elapsed());
     assert_eq!(ended(site, "users", Outcome::Aborted).await.number, 2);
     eventually("the pods of the new version to go", || async {
         let green = format!("{}=users,{}=green", names::NAME, names::VERSION);

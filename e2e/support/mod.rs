@@ -64,7 +64,21 @@ impl Site {
         site.environment(&site.namespace, environment).await;
         site.label(Some(&site.namespace)).await;
         site.environment = Some(site.namespace.clone());
+        site.governed().await;
         site
+    }
+
+    /// Wait until the policies know the environment, where there are any: they are told a moment after it is there.
+    async fn governed(&self) {
+        if std::env::var_os("VISIOBOOK_GUARDED").is_none() {
+            return;
+        }
+        eventually("the policies to know the environment", || async {
+            let refusal =
+                self.would_apply("probe", json!({ "image": STANDIN })).await.err().map(|it| it.to_string());
+            refusal.filter(|refusal| refusal.contains("[environment-exists]")).map_or(Ok(()), Err)
+        })
+        .await;
     }
 
     /// A namespace without a label.

@@ -211,7 +211,7 @@ impl Pace {
     fn seconds(self) -> [&'static str; 3] {
         match self {
             Pace::Usual => ["15", "10", "2"],
-            Pace::Quick => ["3", "2", "0.5"],
+            Pace::Quick => ["8", "6", "1"],
             Pace::Patient => ["90", "80", "1"],
             Pace::Eager => ["15", "10", "0.5"],
         }
