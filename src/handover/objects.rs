@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
@@ -63,18 +64,25 @@ pub(super) async fn patch(
     change["metadata"]["uid"] = seen.uid().into();
     change["metadata"]["resourceVersion"] = seen.resource_version().into();
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let mut tries = 5;
     loop {
+        tries -= 1;
         let error = match api.patch(&name, &params, &Patch::Merge(&change)).await {
             Err(kube::Error::Api(error)) if error.is_conflict() => error,
             done => return done.map_err(tried(what())),
         };
         // A status that was written meanwhile is nobody's change of it.
         let now = api.get(&name).await.map_err(tried(what()))?;
-        let is_same = |object: &DynamicObject| (object.uid(), object.metadata.generation);
-        if seen.metadata.generation.is_none() || is_same(&now) != is_same(seen) {
+        let said = |object: &DynamicObject| {
+            let ObjectMeta { uid, generation, owner_references, labels, annotations, .. } =
+                object.metadata.clone();
+            (uid, generation, owner_references, labels, annotations)
+        };
+        if tries == 0 || seen.metadata.generation.is_none() || said(&now) != said(seen) {
             return Err(tried(what())(kube::Error::Api(error)));
         }
         change["metadata"]["resourceVersion"] = now.resource_version().into();
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -59,7 +59,10 @@ pub(super) fn settled(
             ..record
         }),
         // It waits for no freeze any more.
-        (Some(record), _) => Some(RolloutStatus { deadline: None, ..record }),
+        (Some(record), _) => {
+            let rejected_revision = record.rejected_revision.filter(|rejected| *rejected != record.revision);
+            Some(RolloutStatus { deadline: None, rejected_revision, ..record })
+        }
         (None, Some(revision)) if releases => Some(release::first(colour, &revision.hash)),
         (None, _) => None,
     }

@@ -136,8 +136,8 @@ pub struct Database {
     options: PgPoolOptions,
     client: PgConnectOptions,
     pool: Mutex<PgPool>,
-    /// Since when nothing has been answered.
-    silent: Mutex<Option<Instant>>,
+    /// Since when nothing has been answered, and when that was seen last.
+    silent: Mutex<Option<(Instant, Instant)>>,
     measures: Arc<Measures>,
 }
 
@@ -209,8 +209,11 @@ impl Database {
             *silent = None;
             return;
         }
-        let since = *silent.get_or_insert_with(Instant::now);
-        if since.elapsed() < GIVEN_UP {
+        let now = Instant::now();
+        // One failure now and one long ago are no silence.
+        let since = silent.filter(|(_, last)| last.elapsed() < 2 * PATIENCE).map_or(now, |(since, _)| since);
+        *silent = Some((since, now));
+        if since.elapsed() < GIVEN_UP || self.pool().is_closed() {
             return;
         }
         *silent = None;

@@ -119,22 +119,25 @@ impl Server {
         connections.retain(|connection| {
             let Some(activity) = connection.upgrade() else { return false };
             let limits = &self.stack.settings.limits;
-            if let Some(limit) = activity.exceeds(limits, STREAM_SECONDS) {
-                let idles = limit == "limits.idleSeconds";
-                if !idles {
-                    tracing::info!(limit, "a connection stood still and was closed");
-                }
-                // A request may be on its way over an idle one: HTTP/2 tells which will not be answered.
-                activity.order(if idles && activity.is_http2() { Order::Finish } else { Order::End });
-            } else if activity.may_rest() {
-                activity.order_rest();
-                rest = true;
-            } else if activity.is_http2() {
+            if activity.is_http2() {
                 for (request, limit) in activity.still(limits, STREAM_SECONDS) {
                     if request.stop() {
                         tracing::info!(limit, "a request stood still and was ended");
                     }
                 }
+            }
+            if let Some(limit) = activity.exceeds(limits, STREAM_SECONDS) {
+                let idles = limit == "limits.idleSeconds";
+                if !idles {
+                    tracing::info!(limit, "a connection stood still and was closed");
+                }
+                // A request may be on its way over an idle one: HTTP/2 tells which will not be answered, in as much time again.
+                let may_finish =
+                    idles && activity.is_http2() && !activity.idles_for(2.0 * limits.idle_seconds);
+                activity.order(if may_finish { Order::Finish } else { Order::End });
+            } else if activity.may_rest() {
+                activity.order_rest();
+                rest = true;
             }
             true
         });

@@ -346,6 +346,8 @@ fn stalled(pass: &Pass<'_>) -> Option<(&'static str, String)> {
 
 /// How the last release ended, if what the resource asks for does not run because of it.
 fn failed(pass: &Pass<'_>) -> Option<Outcome> {
-    let release = pass.decision.release.as_ref().filter(|release| release.rejected_revision.is_some())?;
+    let release = pass.decision.release.as_ref()?;
+    // What serves is not kept from serving by an undo that failed.
+    release.rejected_revision.as_ref().filter(|rejected| **rejected != release.revision)?;
     release.outcome.filter(|outcome| release.state == ReleaseState::Stable && outcome.is_failure())
 }

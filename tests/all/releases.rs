@@ -646,6 +646,11 @@ fn an_undo_that_failed_is_tried_again_when_somebody_says_so() {
     facts.orders.retry = Some(attempt);
     let again = pass(&second, &facts).0.release.expect("a release");
     assert_eq!((again.state, again.attempted()), (ReleaseState::Deploying, Some(&*oldest)));
+    // Taken back by somebody, it is over.
+    let mut taken_back = Facts { release: Some(again.clone()), ..facts.clone() };
+    taken_back.orders.abort.clone_from(&again.attempt);
+    let kept = pass(&second, &taken_back).0.release.expect("a record");
+    assert_eq!((kept.outcome, kept.rejected_revision), (Some(Outcome::Aborted), None));
     assert_eq!((again.number, again.rejected_revision), (begun.number + 1, Some(hash)), "it is an undo");
 }
 

@@ -114,6 +114,18 @@ fn whoever_reads_nothing_over_http2_leaves_the_application_to_others() {
         let unread = get(&sender, "/bytes/1073741824").await;
         assert_eq!(get(&sender, "/hello").await.status(), 200);
         drop(unread);
+
+        // Nor does one who has no room for a single byte.
+        let stream = tokio::net::TcpStream::connect(sidecar.address()).await.unwrap();
+        let closed = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (closed, connection) = closed.unwrap();
+        tokio::spawn(connection);
+        let unread = get(&closed, "/hello").await;
+        assert_eq!(get(&sender, "/hello").await.status(), 200);
+        drop(unread);
     });
 }
 

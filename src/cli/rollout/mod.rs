@@ -370,6 +370,9 @@ async fn watch(on: &On) -> anyhow::Result<()> {
             told = news;
         }
         match release.state {
+            ReleaseState::Stable if release.rejected_revision.as_ref() == Some(&release.revision) => {
+                return Err(Failed::verdict("the undo failed").into());
+            }
             ReleaseState::Stable if release.rejected_revision.is_some() => {
                 return Err(Failed::verdict("what the resource asks for does not serve").into());
             }

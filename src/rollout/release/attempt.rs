@@ -60,10 +60,13 @@ pub fn begin(record: &mut RolloutStatus, revision: &str, settings: &Release, now
 
 /// An attempt ends before traffic has moved.
 pub fn end(record: &mut RolloutStatus, outcome: Outcome, why: &str, now: i64) {
-    // After an undo that failed it is still what was to be undone.
-    let is_undo = record.rejected_revision.as_ref() == Some(&record.revision);
-    if outcome.is_failure() && !is_undo {
-        record.rejected_revision = record.attempted().map(str::to_string);
+    if outcome.is_failure() {
+        // After an undo that failed it is still what was to be undone; after one that somebody aborted, nothing is.
+        let undoes = record.rejected_revision.take_if(|rejected| *rejected == record.revision);
+        record.rejected_revision = match undoes {
+            Some(rejected) => Some(rejected).filter(|_| outcome != Outcome::Aborted),
+            None => record.attempted().map(str::to_string),
+        };
     }
     close(record, outcome, why, now);
     enter(record, ReleaseState::Stable, None, now);

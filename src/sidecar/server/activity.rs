@@ -235,6 +235,11 @@ impl Activity {
         self.still(limits, stream_seconds).first().map(|(_, limit)| *limit)
     }
 
+    /// Whether there has been nothing to do for so long.
+    pub fn idles_for(&self, seconds: f64) -> bool {
+        self.idle.exceeds(self.ticks(), seconds)
+    }
+
     /// Requests that stand still, and the limits that they exceed.
     pub fn still(&self, limits: &Limits, stream_seconds: f64) -> Vec<(Arc<Progress>, &'static str)> {
         let known = self.known();

@@ -51,18 +51,24 @@ impl Progress {
     /// Its head is complete. Tells whether the client is told just now to come back over another connection.
     pub fn begin(&self) -> bool {
         self.clear();
+        self.body.clear();
         self.stream.store(false, Ordering::Relaxed);
         self.connection.begin()
     }
 
-    /// It has been answered.
+    /// It has been answered. Its body may go on for a while.
     pub fn end(&self) {
         self.connection.end();
         self.clear();
     }
 
-    fn clear(&self) {
+    /// Nobody passes its body on any longer.
+    pub fn end_upload(&self) {
+        self.connection.end_upload();
         self.body.clear();
+    }
+
+    fn clear(&self) {
         self.silence.clear();
         self.room.clear();
     }

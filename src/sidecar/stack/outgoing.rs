@@ -74,6 +74,9 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(exchange) = &this.exchange {
+            exchange.progress.wait_for_room(false);
+        }
         let polled = match &mut this.source {
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Download(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(Into::into),
@@ -83,6 +86,8 @@ impl Body for Outgoing {
         if let (Some(exchange), Poll::Ready(Some(frame))) = (&mut this.exchange, &polled) {
             match frame {
                 Ok(frame) => {
+                    // Of the last one too: whoever has no room for it keeps all that belongs to the request.
+                    exchange.progress.wait_for_room(true);
                     if let Some(data) = frame.data_ref() {
                         exchange.bytes += data.len() as u64;
                     } else if let Some(trailers) = frame.trailers_ref()

@@ -79,7 +79,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if let Some((_, progress, _)) = &self.0 {
-            progress.connection.end_upload();
+            progress.end_upload();
         }
     }
 }
@@ -151,7 +151,6 @@ impl Body for Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
-        this.progress.wait_for_room(false);
         let mut polled = Pin::new(&mut this.body).poll_frame(cx);
         if polled.is_pending()
             && let Some(link) = &mut this.link
@@ -163,7 +162,6 @@ impl Body for Download {
         match &polled {
             Poll::Ready(None) => this.finish(cx),
             Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.finish(cx),
-            Poll::Ready(Some(Ok(_))) => this.progress.wait_for_room(true),
             _ => {}
         }
         polled
