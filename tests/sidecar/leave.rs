@@ -205,13 +205,9 @@ fn http2_is_told_by_goaway_and_loses_no_stream() {
 #[test]
 fn tunnels_go_on_and_can_still_be_opened() {
     let scene = scene(json!({}));
-    let open = |mut client: TcpStream| {
-        let wish = b"GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
-        client.write_all(wish).unwrap();
-        let mut buffer = [0; 4096];
-        let count = client.read(&mut buffer).unwrap();
-        let head = String::from_utf8_lossy(&buffer[..count]).to_lowercase();
-        assert!(head.starts_with("http/1.1 101") && head.contains("connection: upgrade"), "{head}");
+    let open = || {
+        let (client, head) = scene.sidecar.websocket();
+        assert!(head.contains("connection: upgrade"), "{head}");
         client
     };
     let ping = |client: &mut TcpStream| {
@@ -220,10 +216,10 @@ fn tunnels_go_on_and_can_still_be_opened() {
         let count = client.read(&mut buffer).unwrap();
         assert_eq!(&buffer[..count], b"ping");
     };
-    let mut before = open(scene.sidecar.connect());
+    let mut before = open();
     ping(&mut before);
     scene.leave();
-    let mut after = open(scene.sidecar.connect());
+    let mut after = open();
     for _ in 0..2 {
         ping(&mut before);
         ping(&mut after);

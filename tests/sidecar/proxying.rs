@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Collected, Empty, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 
-use crate::support::{Answer, Application, Sidecar, exchange};
+use crate::support::{Answer, Application, Sidecar, exchange, run};
 
 #[test]
 fn an_answer_comes_as_the_application_gave_it() {
@@ -170,14 +170,9 @@ fn a_websocket_passes_and_outlives_the_limits_of_requests() {
     let application = Application::start();
     let limits = json!({ "limits": { "headSeconds": 1.0, "readSeconds": 1.0, "writeSeconds": 1.0, "idleSeconds": 1.0 } });
     let sidecar = Sidecar::before(application.port, limits);
-    let mut client = sidecar.connect();
-    client
-        .write_all(b"GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
-        .unwrap();
+    let (mut client, head) = sidecar.websocket();
+    assert!(head.contains("upgrade: websocket"), "{head}");
     let mut buffer = [0; 4096];
-    let count = client.read(&mut buffer).unwrap();
-    let head = String::from_utf8_lossy(&buffer[..count]).to_lowercase();
-    assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: websocket"), "{head}");
     for pause in [0, 3] {
         std::thread::sleep(Duration::from_secs(pause));
         client.write_all(b"ping").unwrap();
@@ -217,10 +212,6 @@ fn a_client_that_waits_for_100_is_told_to_go_on() {
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     assert!(String::from_utf8_lossy(&answer).ends_with("body"), "{}", String::from_utf8_lossy(&answer));
-}
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// One request over a connection of its own; its answer as a whole.

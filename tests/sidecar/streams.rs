@@ -15,7 +15,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 
-use crate::support::{Application, Sidecar, wait};
+use crate::support::{Application, Sidecar, run, wait};
 
 type Sender = http2::SendRequest<BoxBody<Bytes, std::io::Error>>;
 type Messages = mpsc::Sender<Bytes>;
@@ -24,13 +24,6 @@ type Messages = mpsc::Sender<Bytes>;
 fn strict(protocol: &str) -> Value {
     let limits = json!({ "headSeconds": 1.0, "readSeconds": 1.0, "writeSeconds": 1.0, "idleSeconds": 60.0 });
     json!({ "limits": limits, "application": { "protocol": protocol } })
-}
-
-/// What becomes of it, in less time than would be an end of its own.
-fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let within = async { tokio::time::timeout(Duration::from_secs(20), future).await };
-    runtime.block_on(within).expect("an end within 20 s")
 }
 
 async fn connect(sidecar: &Sidecar) -> Sender {
@@ -168,7 +161,7 @@ fn a_client_that_leaves_a_quiet_stream_leaves_its_place_to_others() {
 fn a_tunnel_whose_client_closes_its_half_passes_the_rest() {
     let application = Application::start();
     let sidecar = Sidecar::before(application.port, json!({}));
-    let mut client = websocket(&sidecar);
+    let mut client = sidecar.websocket().0;
     let sent = vec![b'x'; 1 << 20];
     let mut writes = client.try_clone().unwrap();
     let writer = std::thread::spawn(move || {
@@ -183,22 +176,11 @@ fn a_tunnel_whose_client_closes_its_half_passes_the_rest() {
     assert_eq!(echo.len(), 1 << 20);
 }
 
-fn websocket(sidecar: &Sidecar) -> TcpStream {
-    let mut client = sidecar.connect();
-    client
-        .write_all(b"GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
-        .unwrap();
-    let mut answer = [0; 4096];
-    let count = client.read(&mut answer).unwrap();
-    assert!(answer[..count].starts_with(b"HTTP/1.1 101"));
-    client
-}
-
 #[test]
 fn a_websocket_keeps_its_place_among_the_connections() {
     let application = Application::start();
     let sidecar = Sidecar::before(application.port, json!({ "limits": { "connections": 2 } }));
-    let sockets = [websocket(&sidecar), websocket(&sidecar)];
+    let sockets = [sidecar.websocket().0, sidecar.websocket().0];
     let mut third = sidecar.connect();
     third.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
     third.set_read_timeout(Some(Duration::from_secs(1))).unwrap();

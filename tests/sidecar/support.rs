@@ -276,6 +276,18 @@ impl Sidecar {
         stream
     }
 
+    /// A WebSocket to the application's echo, and the head of the answer in lower case.
+    pub fn websocket(&self) -> (TcpStream, String) {
+        let mut client = self.connect();
+        let wish = b"GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+        client.write_all(wish).unwrap();
+        let mut answer = [0; 4096];
+        let count = client.read(&mut answer).unwrap();
+        let head = String::from_utf8_lossy(&answer[..count]).to_lowercase();
+        assert!(head.starts_with("http/1.1 101"), "{head}");
+        (client, head)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -355,4 +367,11 @@ pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What becomes of it, in less time than would be an end of its own.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let within = async { tokio::time::timeout(Duration::from_secs(20), future).await };
+    runtime.block_on(within).expect("an end within 20 s")
 }

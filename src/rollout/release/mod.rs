@@ -200,8 +200,7 @@ impl Walk<'_> {
 
     /// Whether what ended last was to bring back what had served before: what was to be undone is still rejected.
     fn has_failed_undo(&self) -> bool {
-        self.record.state == ReleaseState::Stable
-            && self.record.outcome.is_some_and(Outcome::is_failure)
+        self.record.outcome.is_some_and(Outcome::is_failure)
             && self.record.rejected_revision.as_ref() == Some(&self.record.revision)
     }
 

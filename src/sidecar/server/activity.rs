@@ -70,12 +70,12 @@ pub enum Order {
 
 impl Activity {
     /// A connection that was just accepted.
-    pub fn new(shared: Arc<Shared>, place: Option<OwnedSemaphorePermit>) -> Arc<Activity> {
+    pub fn new(shared: Arc<Shared>, place: OwnedSemaphorePermit) -> Arc<Activity> {
         let idle = Since::default();
         idle.restart(&shared.ticks);
         Arc::new(Activity {
             shared,
-            place: Mutex::new(place),
+            place: Mutex::new(Some(place)),
             requests: Mutex::default(),
             busy: AtomicUsize::new(0),
             uploads: AtomicUsize::new(0),

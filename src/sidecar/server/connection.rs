@@ -75,7 +75,7 @@ impl<Work: Future<Output = ()> + Send + 'static> Executor<Work> for Requests {
 impl Server {
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let activity = Activity::new(self.shared.clone(), Some(place));
+        let activity = Activity::new(self.shared.clone(), place);
         self.connections().push(Arc::downgrade(&activity));
         if self.is_left() {
             activity.leave();
