@@ -68,6 +68,19 @@ pub(super) fn settled(
     }
 }
 
+/// The revision that was aborted, undone or failed, where the service itself still asks for no other: an environment that
+/// changes does not try it again, nor end an undo that is under way. A wave may, for what came with one before.
+fn still_rejected<'a>(record: &'a RolloutStatus, own: &str, facts: &Facts) -> Option<&'a str> {
+    let own_of = |hash: &str| facts.marks.get(hash).and_then(|marks| marks.own.as_deref());
+    let rejected = record.rejected_revision.as_deref().filter(|hash| own_of(hash) == Some(own))?;
+    let is_retried = facts.orders.retry.is_some() && facts.orders.retry == record.attempt;
+    let is_the_services = match rejected == record.revision {
+        true => record.state.is_before_switch(),
+        false => own_of(&record.revision) != Some(own),
+    };
+    (is_the_services && !is_retried).then_some(rejected)
+}
+
 /// Decide, from where the releases stand.
 pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts) -> Decision {
     let settings = settings(&record, verdict, facts);
@@ -78,7 +91,8 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
     let valid = verdict.as_ref().ok();
     let hash = valid.map(|valid| valid.shape.revision());
     let frozen = check::frozen(&facts.environment, facts.now);
-    let asked = hash.as_deref().filter(|_| held.is_empty());
+    let rejected = valid.and_then(|valid| still_rejected(&record, &valid.own, facts));
+    let asked = rejected.or(hash.as_deref()).filter(|_| held.is_empty());
     let pods = facts.deployments.get(&record.colour);
     // Where nothing begins, or not before the end of a freeze, no place is taken.
     let begins = asked.filter(|asked| release::would_begin(&record, asked, &facts.orders)).filter(|asked| {

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::release::first;
+use super::super::release::{first, time};
 use super::super::{Reason, step};
 use super::*;
 use crate::api::VisiobookEnvironmentSpec;
@@ -244,6 +244,78 @@ fn a_release_that_its_service_takes_back_ends_though_what_it_asks_for_instead_ha
     assert_eq!((record.state, record.outcome), (ReleaseState::Stable, Some(Outcome::Superseded)));
     assert_eq!((record.revision, decision.reason), (before.shape.revision(), Reason::WaitsForWave));
     assert_eq!((decision.other, &decision.standing), (None, &WAITING));
+}
+
+#[test]
+fn what_an_environment_changes_in_a_soak_waits_for_its_wave_once_that_is_over() {
+    let (before, new) = (blue_green("a:1", "info"), blue_green("a:2", "info"));
+    let hash = new.shape.revision();
+    let mut facts = running(&before);
+    let mut record = step(&Ok(new.clone()), &facts).release.expect("a release");
+    record.state = ReleaseState::Soaking;
+    record.since = Some(time(facts.now - SOAK));
+    record.colour = Colour::Green;
+    record.previous_revision = Some(before.shape.revision());
+    record.revision.clone_from(&hash);
+    let attempt = record.attempt.clone();
+    facts.release = Some(record);
+    facts.deployments.insert(Colour::Green, settled(&hash));
+    facts.revisions.push(stored(&new));
+    facts.marks.insert(hash.clone(), Marks { own: Some(new.own), wave: None });
+    let after = Ok(blue_green("a:2", "debug"));
+    let decision = step(&after, &facts);
+    let record = decision.release.expect("a release");
+    assert_eq!((record.state, record.outcome), (ReleaseState::Retiring, Some(Outcome::Promoted)));
+    assert_eq!((&record.attempt, decision.wake_at), (&attempt, Some(facts.now + 1)));
+
+    facts.release = Some(record);
+    let decision = step(&after, &facts);
+    assert_eq!((decision.standing.clone(), decision.asks(&facts)), (WAITING, true));
+    assert_eq!(decision.release.and_then(|record| record.attempt), attempt);
+    let begun = step(&after, &admitted(&facts));
+    assert_eq!(begun.standing, Standing::Running);
+    assert_ne!(begun.release.and_then(|record| record.attempt), attempt);
+}
+
+#[test]
+fn what_somebody_has_ended_is_not_tried_again_because_its_environment_changes() {
+    let (before, new) = (blue_green("a:1", "info"), blue_green("a:2", "info"));
+    let (old, hash) = (before.shape.revision(), new.shape.revision());
+    let mut facts = admitted(&running(&before));
+    let mut record = step(&Ok(new.clone()), &facts).release.expect("a release");
+    facts.revisions.push(stored(&new));
+    facts.marks.insert(hash.clone(), Marks { own: Some(new.own.clone()), wave: None });
+    record.state = ReleaseState::Stable;
+    record.outcome = Some(Outcome::Aborted);
+    record.rejected_revision = Some(hash.clone());
+    facts.release = Some(record.clone());
+    let after = Ok(blue_green("a:2", "debug"));
+    let decision = step(&after, &facts);
+    let kept = decision.release.expect("a release");
+    assert_eq!((&kept.attempt, &kept.rejected_revision), (&record.attempt, &Some(hash.clone())));
+    assert_eq!(decision.standing, Standing::Apart);
+    // What they ask for themselves is, and so is what they have tried again: as it is by now.
+    let again = step(&Ok(blue_green("a:3", "debug")), &facts).release.expect("a release");
+    assert_ne!(again.attempt, record.attempt);
+    facts.orders.retry.clone_from(&record.attempt);
+    let again = step(&after, &facts);
+    let asked = blue_green("a:2", "debug").shape.revision();
+    assert_eq!(again.other.and_then(|other| other.revision).map(|it| it.hash), Some(asked));
+    facts.orders.retry = None;
+
+    // An undo that is under way goes on.
+    record.revision.clone_from(&hash);
+    record.previous_revision = Some(old.clone());
+    record.outcome = Some(Outcome::Promoted);
+    facts.deployments = [(Colour::Blue, settled(&hash))].into();
+    facts.orders.undo.clone_from(&record.attempt);
+    record.rejected_revision = None;
+    facts.release = Some(record);
+    let undoing = step(&Ok(new), &facts).release.expect("a release");
+    assert_eq!((undoing.attempted(), undoing.rejected_revision.as_ref()), (Some(old.as_str()), Some(&hash)));
+    facts.release = Some(undoing.clone());
+    let goes_on = step(&after, &facts).release.expect("a release");
+    assert_eq!((goes_on.attempt, goes_on.state), (undoing.attempt, undoing.state));
 }
 
 #[test]
