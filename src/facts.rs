@@ -79,6 +79,8 @@ pub struct Facts {
     pub dependencies: BTreeMap<ServiceName, Standing>,
     /// Services that wait for each other, from this one back to itself; empty where none do.
     pub cycle: Vec<ServiceName>,
+    /// Digest of what the service itself asks for, while a release is under way that has not moved traffic.
+    pub own: Option<String>,
     /// Where stored revisions come from, by hash.
     pub marks: BTreeMap<String, Marks>,
     /// Whether what the environment changes may begin now; `None` where nobody has asked.
@@ -208,6 +210,13 @@ pub struct Orders {
 }
 
 impl Orders {
+    /// The attempts that are named, whatever is ordered of them.
+    pub fn attempts(&self) -> impl Iterator<Item = &str> {
+        let one = [&self.approve, &self.break_glass, &self.abort, &self.retry, &self.undo];
+        let attested = self.attested.iter().map(|(attempt, _)| attempt.as_str());
+        one.into_iter().flatten().map(String::as_str).chain(attested)
+    }
+
     /// What is attested of an attempt, in the order of items.
     pub fn attests(&self, attempt: &str) -> impl Iterator<Item = &Attestation> {
         self.attested.iter().filter(move |(named, _)| named == attempt).map(|(_, attestation)| attestation)

@@ -70,6 +70,10 @@ pub(super) fn see(
         .filter(|live| live.belongs_to(owner))
         .map(|live| live.json());
     let selected = traffic.as_ref().and_then(selects);
+    let release = traffic.as_ref().and_then(release);
+    let status_release = service.status.as_ref().and_then(|status| status.rollout.clone());
+    let is_under_way =
+        release.as_ref().or(status_release.as_ref()).is_some_and(|it| it.state.is_before_switch());
     let service_target = traffic.as_ref().and_then(target);
     let autoscaler_problem = cache
         .get(Kind::HorizontalPodAutoscaler, &owner.namespace, &owner.name)
@@ -87,8 +91,8 @@ pub(super) fn see(
         deployments,
         recorded: service.status.as_ref().and_then(|status| status.active_colour),
         selected,
-        release: traffic.as_ref().and_then(release),
-        status_release: service.status.as_ref().and_then(|status| status.rollout.clone()),
+        release,
+        status_release,
         orders: orders(service),
         wanted: service.spec.replicas,
         endpoints: None,
@@ -109,6 +113,7 @@ pub(super) fn see(
         gated_pods: Vec::new(),
         dependencies: BTreeMap::new(),
         cycle: Vec::new(),
+        own: is_under_way.then(|| check::own(&owner.name, &service.spec)),
         marks: stored.iter().map(Stored::marks).collect(),
         admission: None,
         rendering: None,

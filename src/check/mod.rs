@@ -22,7 +22,7 @@ pub use governance::policies;
 pub use isolation::Isolation;
 pub use monitoring::{Monitoring, RUNBOOKS};
 pub use release::patience;
-pub use resolve::{EnvironmentRules, built_in_resources, rules_of};
+pub use resolve::{EnvironmentRules, built_in_resources, own, rules_of};
 pub use revision::{digest, is_digest};
 pub use secret_sources::{External, asked};
 pub use secrets::{PULL_SECRET_KEY, digest as secrets_digest, hold, mounted, references, trusted};
@@ -41,6 +41,16 @@ pub struct Refusal {
     pub field: String,
     /// What is wrong, and the way out.
     pub message: String,
+}
+
+impl Refusal {
+    /// Whether it is about what a pod may be made from, so that an environment that has come to say so outlaws what it
+    /// had allowed before.
+    pub fn outlaws(&self) -> bool {
+        let families = ["image-", "gpu-", "promotion-"];
+        families.iter().any(|family| self.rule.starts_with(family))
+            || ["environment-exists", "resource-ceiling", "secret-kind"].contains(&self.rule)
+    }
 }
 
 impl std::fmt::Display for Refusal {

@@ -99,8 +99,13 @@ pub fn resolve(name: &str, spec: &VisiobookServiceSpec, environment: &Environmen
     Valid {
         shape: shape(name, spec, environment),
         serving: serving(name, spec, environment),
-        own: shape(name, spec, &silent()).revision(),
+        own: own(name, spec),
     }
+}
+
+/// Digest of what the resource itself says of its pods, whatever its environment says.
+pub fn own(name: &str, spec: &VisiobookServiceSpec) -> String {
+    shape(name, spec, &silent()).revision()
 }
 
 /// An environment that says nothing: what is left is the resource's own.

@@ -4,7 +4,7 @@ use super::jobs::{Jobs, Run, Seen};
 use super::release::{self, Scene, advance};
 use super::waves::{self, Entry, Standing};
 use super::{Decision, Other, Reason, Rotation, Wanted, is_size_refused, recall, rotation, want};
-use crate::api::names::Colour;
+use crate::api::names::{self, Colour};
 use crate::api::{Phase, ReleaseState, RolloutStatus};
 use crate::check::{self, Refusal, Release, Serving, Valid};
 use crate::facts::Facts;
@@ -73,12 +73,38 @@ pub(super) fn settled(
 fn still_rejected<'a>(record: &'a RolloutStatus, own: &str, facts: &Facts) -> Option<&'a str> {
     let own_of = |hash: &str| facts.marks.get(hash).and_then(|marks| marks.own.as_deref());
     let rejected = record.rejected_revision.as_deref().filter(|hash| own_of(hash) == Some(own))?;
-    let is_retried = facts.orders.retry.is_some() && facts.orders.retry == record.attempt;
     let is_the_services = match rejected == record.revision {
         true => record.state.is_before_switch(),
         false => own_of(&record.revision) != Some(own),
     };
-    (is_the_services && !is_retried).then_some(rejected)
+    (is_the_services && !is_retried(record, facts)).then_some(rejected)
+}
+
+fn is_retried(record: &RolloutStatus, facts: &Facts) -> bool {
+    facts.orders.retry.is_some() && facts.orders.retry == record.attempt
+}
+
+/// Why a revision does not replace what runs, now that pods are replaced one by one: its release was ended before.
+pub(super) fn rejection(hash: &str, valid: &Valid, facts: &Facts) -> Option<String> {
+    let record = facts.release.as_ref().or(facts.status_release.as_ref())?;
+    let attempt = record.attempt.as_deref().filter(|_| !is_retried(record, facts))?;
+    let is_rejected = record.rejected_revision.as_deref() == Some(hash)
+        || still_rejected(record, &valid.own, facts).is_some();
+    is_rejected.then(|| {
+        format!(
+            "revision {hash} was released as {attempt} and taken back, so revision {} goes on; change the resource, or set {} to {attempt}",
+            record.revision,
+            names::RETRY
+        )
+    })
+}
+
+/// Why what is on its way may no longer run, where the service still asks for it: its environment says so now, or is gone.
+/// Another edit of the service that is refused leaves a release to itself.
+fn outlawed(record: &RolloutStatus, refusals: &[Refusal], facts: &Facts) -> Option<String> {
+    let known = facts.marks.get(record.attempted()?)?.own.as_ref();
+    let told = refusals.iter().find(|refusal| refusal.outlaws())?;
+    (known.is_some() && known == facts.own.as_ref()).then(|| told.to_string())
 }
 
 /// Decide, from where the releases stand.
@@ -107,8 +133,10 @@ pub(super) fn step(record: RolloutStatus, verdict: &Result<Valid, Vec<Refusal>>,
     let is_taken_back = |valid: &Valid| {
         record.state.is_before_switch() && !waves::is_imposed(&valid.own, record.attempted(), pods, facts)
     };
+    let outlawed = verdict.as_ref().err().and_then(|refusals| outlawed(&record, refusals, facts));
     let scene = Scene {
         now: facts.now,
+        outlawed: outlawed.as_deref(),
         frozen: frozen.as_ref(),
         asked: match asked {
             Some(_) if waits && valid.is_some_and(is_taken_back) => Some(&record.revision),

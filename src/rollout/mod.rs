@@ -208,9 +208,12 @@ fn in_place(colour: Colour, verdict: &Result<Valid, Vec<Refusal>>, facts: &Facts
             let serving = Some(valid.serving.clone());
             let kept = kept.map(|(kept, _)| kept);
             let replaces = running_hash.is_some_and(|running| running != hash);
+            let rejected = blue_green::rejection(&hash, valid, facts).filter(|_| replaces);
             let frozen = frozen.filter(|_| replaces);
             let glass = frozen.as_ref().and_then(|_| facts.orders.breaks_glass(&hash));
-            if let Some(frozen) = frozen.as_ref().filter(|_| held.is_empty() && glass.is_none()) {
+            if let Some(rejected) = rejected {
+                (kept, serving, Reason::Stable, rejected, held)
+            } else if let Some(frozen) = frozen.as_ref().filter(|_| held.is_empty() && glass.is_none()) {
                 thaws_at = Some(frozen.until);
                 let message = format!("revision {}", release::way_out(frozen, &hash));
                 (kept, serving, Reason::Frozen, message, held)

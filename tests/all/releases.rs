@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
 use visiobook::api::names::{self, Colour};
 use visiobook::api::{Outcome, ReleaseState, RolloutStatus};
-use visiobook::facts::{DeploymentFact, EndpointFact, EnvironmentFact, Facts, Failure, Orders, RevisionFact};
+use visiobook::check;
+use visiobook::facts::{
+    DeploymentFact, EndpointFact, EnvironmentFact, Facts, Failure, Marks, Orders, RevisionFact,
+};
 use visiobook::plan::{self, Plan};
 use visiobook::rollout::{self, Decision, Reason};
 use visiobook::status;
@@ -369,6 +372,76 @@ fn a_refused_change_leaves_a_release_to_itself_and_it_can_still_be_aborted() {
     assert_eq!(aborted.release.map(|release| release.state), Some(ReleaseState::Stable));
     assert!(object(&planned, Kind::Deployment, "users-green").is_none());
     assert!(object(&planned, Kind::Deployment, "users-blue").is_some());
+}
+
+#[test]
+fn what_its_environment_outlaws_on_the_way_gets_no_traffic_and_may_still_be_aborted() {
+    let (case, mut facts) = ready();
+    let hash = case.verdict().expect("valid").shape.revision();
+    let own = Some(check::own("users", &case.service.spec));
+    facts.marks.insert(hash, Marks { own: own.clone(), wave: None });
+    facts.own = own;
+    assert_eq!(pass(&case, &facts).0.colour, Colour::Green);
+
+    let said = json!({ "type": "production", "images": { "registries": ["registry.example"] }, "rollout": { "strategy": "BlueGreen" } });
+    let spec = serde_json::from_value(said).expect("environment");
+    let stricter = EnvironmentFact::Governed { name: "production".into(), spec };
+    let gone = EnvironmentFact::Missing { name: "production".into() };
+    for environment in [stricter, gone] {
+        let outlawed = Case { environment, service: case.service.clone() };
+        let (held, plan) = pass(&outlawed, &facts);
+        assert_eq!((held.colour, held.reason), (Colour::Blue, Reason::Refused));
+        assert!(held.message.contains("is no longer allowed"), "{}", held.message);
+        assert!(object(&plan, Kind::Deployment, "users-green").is_some());
+        let mut aborted = facts.clone();
+        aborted.orders.abort = held.release.expect("a release").attempt;
+        let ended = pass(&outlawed, &aborted).0.release.expect("a release");
+        assert_eq!((ended.state, ended.outcome), (ReleaseState::Stable, Some(Outcome::Aborted)));
+    }
+}
+
+#[test]
+fn traffic_waits_until_pods_of_another_revision_have_left_the_colour() {
+    let (case, mut facts) = ready();
+    let endpoints = facts.endpoints.as_mut().expect("endpoints");
+    let left = EndpointFact { uid: "left".into(), revision: "0123456789".into(), ..endpoints[3].clone() };
+    assert_eq!(left.colour, Colour::Green);
+    endpoints.push(left);
+    let (waits, _) = pass(&case, &facts);
+    assert_eq!(waits.colour, Colour::Blue);
+    assert!(waits.message.contains("pods of another revision (1) have yet to leave"), "{}", waits.message);
+    assert_eq!(waits.wake_at, Some(facts.now + 1));
+}
+
+#[test]
+fn an_order_for_an_attempt_is_none_for_one_that_begins_when_every_record_is_lost() {
+    let (case, _, facts) = deploying();
+    let hash = case.verdict().expect("valid").shape.revision();
+    let mut lost = Facts { release: None, status_release: None, ..facts };
+    lost.deployments.remove(&Colour::Green);
+    lost.orders.approve = Some(format!("{hash}-4"));
+    lost.orders.abort = Some("anything-9223372036854775807".into());
+    let begun = pass(&case, &lost).0.release.expect("a release");
+    assert_eq!(begun.attempt, Some(format!("{hash}-5")));
+}
+
+#[test]
+fn what_was_taken_back_is_not_rolled_out_pod_by_pod_when_the_strategy_changes() {
+    let (case, _, mut facts) = deploying();
+    let attempt = facts.release.as_ref().and_then(|release| release.attempt.clone());
+    facts.orders.abort.clone_from(&attempt);
+    let (aborted, plan) = pass(&case, &facts);
+    let mut facts = after(&case, &aborted, &plan, facts);
+    facts.deployments.remove(&Colour::Green);
+    let live = facts.deployments[&Colour::Blue].revision.clone();
+    let rolling = self::case(json!({ "env": { "A": "1" } }), json!({ "strategy": "RollingUpdate" }));
+    let (kept, _) = pass(&rolling, &facts);
+    assert_eq!(kept.revision.map(|it| it.hash), Some(live));
+    assert!(kept.message.contains("taken back"), "{}", kept.message);
+
+    facts.orders.retry = attempt;
+    let asked = rolling.verdict().expect("valid").shape.revision();
+    assert_eq!(pass(&rolling, &facts).0.revision.map(|it| it.hash), Some(asked));
 }
 
 /// A freeze of an hour, from now on.

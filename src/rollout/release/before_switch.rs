@@ -37,6 +37,11 @@ impl Walk<'_> {
             }
             self.wake(deadline);
         }
+        // Its time runs on: nobody has to allow it again.
+        if let Some(why) = scene.outlawed.filter(|_| !self.is_undo()) {
+            self.record.reason = format!("revision {revision} is no longer allowed: {why}");
+            return false;
+        }
         self.record_attestations(settings);
         match self.is_prepared(&revision, settings) {
             Some(Ok(())) => {}
@@ -170,6 +175,16 @@ impl Walk<'_> {
             return false;
         }
         match self.ready(revision, true) {
+            // Traffic would reach others too: the Service knows no revisions.
+            Some(ready)
+                if ready >= needed
+                    && let Some(left) = self.left_over(revision) =>
+            {
+                self.record.reason =
+                    format!("pods of another revision ({left}) have yet to leave the colour");
+                self.wake(self.scene.now + 1);
+                false
+            }
             Some(ready) if ready >= needed => true,
             Some(ready) => {
                 self.record.reason =

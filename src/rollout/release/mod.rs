@@ -34,6 +34,8 @@ pub struct Scene<'a> {
     pub asked: Option<&'a str>,
     /// How it is released; `None` where pods are replaced one by one.
     pub settings: Option<&'a Release>,
+    /// Why what is on its way is itself no longer allowed, where it is not.
+    pub outlawed: Option<&'a str>,
     /// The freeze of the environment that holds now.
     pub frozen: Option<&'a Frozen>,
     /// What people have ordered.
@@ -226,12 +228,20 @@ impl Walk<'_> {
             self.look = true;
             return None;
         };
-        let pods: std::collections::BTreeSet<&str> = endpoints
+        let pods: BTreeSet<&str> = endpoints
             .iter()
             .filter(|pod| pod.colour == idle && pod.revision == revision && (pod.preview || !preview))
             .map(|pod| pod.uid.as_str())
             .collect();
         Some(i32::try_from(pods.len()).unwrap_or(i32::MAX))
+    }
+
+    /// Ready pods of other revisions in the colour that does not serve, where any are seen.
+    fn left_over(&self, revision: &str) -> Option<usize> {
+        let idle = self.record.colour.other();
+        let others =
+            self.scene.endpoints?.iter().filter(|pod| pod.colour == idle && pod.revision != revision);
+        Some(others.map(|pod| pod.uid.as_str()).collect::<BTreeSet<_>>().len()).filter(|left| *left > 0)
     }
 
     fn stable(&mut self) -> bool {

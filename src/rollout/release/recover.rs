@@ -6,6 +6,9 @@ use crate::api::names::Colour;
 use crate::api::{ReleaseState, RolloutStatus};
 use crate::facts::Facts;
 
+/// Numbers from here on are nobody's: an order is free text.
+const MOST: i64 = 1_000_000_000;
+
 /// The record, as far as it can be believed; `None` while nothing has ever run. `colour` is the one that serves where
 /// there is no record.
 pub fn recover(facts: &Facts, colour: Colour) -> Option<RolloutStatus> {
@@ -32,7 +35,10 @@ fn found(facts: &Facts, colour: Colour) -> Option<RolloutStatus> {
     let live = facts.deployments.get(&colour)?;
     let other = facts.deployments.get(&colour.other()).filter(|other| other.revision != live.revision);
     let attempts = facts.deployments.values().filter_map(|deployment| deployment.attempt.as_deref());
-    let number = attempts.filter_map(|attempt| attempt.rsplit_once('-')?.1.parse().ok()).max().unwrap_or(0);
+    // An order that was given for an attempt is none for a later one that happens to get its number.
+    let attempts = attempts.chain(facts.orders.attempts());
+    let numbers = attempts.filter_map(|attempt| attempt.rsplit_once('-')?.1.parse().ok());
+    let number = numbers.filter(|number| (0..MOST).contains(number)).max().unwrap_or(0);
     Some(RolloutStatus {
         number,
         attempt: live.attempt.clone(),

@@ -288,6 +288,7 @@ impl World {
         let step = |endpoints: Option<&[EndpointFact]>, orders: &Orders, before: &RolloutStatus| {
             steps.set(steps.get() + 1);
             let scene = Scene {
+                outlawed: None,
                 now: facts.now,
                 asked,
                 settings: settings.as_ref(),
