@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use brotli::CompressorWriter;
@@ -15,6 +16,7 @@ use http::header::{
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::Either;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cors::vary;
 
@@ -28,6 +30,8 @@ const MOST_TAKEN: usize = 128 << 10;
 const GZIP_LEVEL: u32 = 1;
 /// Quality and window (2^18 bytes) of brotli: about gzip's speed, and bounded memory for each answer.
 const BROTLI: (u32, u32) = (3, 18);
+/// KiB that all encoders at work take together: a quarter of what a sidecar has.
+const MOST_KIB: usize = 16 << 10;
 
 static VARY_ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 
@@ -38,6 +42,32 @@ pub enum Encoding {
     Gzip,
     /// br.
     Brotli,
+}
+
+impl Encoding {
+    /// What an encoder holds until its answer has been read.
+    fn kib(self) -> u32 {
+        match self {
+            Encoding::Gzip => 320,
+            Encoding::Brotli => 1024,
+        }
+    }
+}
+
+/// The memory of encoders at work: a client that reads slowly keeps its part of it.
+pub struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Places(Arc::new(Semaphore::new(MOST_KIB)))
+    }
+}
+
+impl Places {
+    /// Room for one more encoder, if there is any.
+    fn take(&self, encoding: Encoding) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_many_owned(encoding.kib()).ok()
+    }
 }
 
 /// What the client takes, by its q-values; gzip where it takes both alike, for its cost. None for HEAD.
@@ -79,9 +109,10 @@ fn quality(parameters: &str) -> u16 {
     }
 }
 
-/// The answer, compressed if it gains from that and the client takes it; else as it is, and for free.
+/// The answer, compressed if it gains from that, the client takes it and there is a place; else as it is, and for free.
 pub fn compress<B>(
     encoding: Option<Encoding>,
+    places: &Places,
     mut response: Response<B>,
 ) -> Response<Either<B, Compressed<B>>>
 where
@@ -93,7 +124,9 @@ where
     let headers = response.headers_mut();
     // A cache must not give to one client what another one takes.
     vary(headers, &VARY_ACCEPT_ENCODING);
-    let Some(encoding) = encoding else { return response.map(Either::Left) };
+    // Nobody waits for a place: that would take longer than the answer as it is.
+    let place = encoding.and_then(|encoding| Some((encoding, places.take(encoding)?)));
+    let Some((encoding, place)) = place else { return response.map(Either::Left) };
     headers.remove(CONTENT_LENGTH);
     headers.remove(ACCEPT_RANGES);
     headers.insert(
@@ -103,7 +136,7 @@ where
             Encoding::Brotli => "br",
         }),
     );
-    response.map(|body| Either::Right(Compressed::new(encoding, body)))
+    response.map(|body| Either::Right(Compressed::new(encoding, place, body)))
 }
 
 /// Whether an answer may be compressed, and is worth it.
@@ -177,6 +210,8 @@ pub struct Compressed<B> {
     body: B,
     /// None: all data has gone through.
     encoder: Option<Encoder>,
+    /// That of the encoder, as long as there is one.
+    place: Option<OwnedSemaphorePermit>,
     /// Bytes that the encoder took and may not have given back yet.
     taken: usize,
     trailers: Option<HeaderMap>,
@@ -188,7 +223,7 @@ enum Encoder {
 }
 
 impl<B> Compressed<B> {
-    fn new(encoding: Encoding, body: B) -> Self {
+    fn new(encoding: Encoding, place: OwnedSemaphorePermit, body: B) -> Self {
         let out = BytesMut::new().writer();
         let encoder = match encoding {
             Encoding::Gzip => Encoder::Gzip(GzEncoder::new(out, flate2::Compression::new(GZIP_LEVEL))),
@@ -197,7 +232,7 @@ impl<B> Compressed<B> {
                 Encoder::Brotli(Box::new(CompressorWriter::new(out, CHUNK, quality, window)))
             }
         };
-        Compressed { body, encoder: Some(encoder), taken: 0, trailers: None }
+        Compressed { body, encoder: Some(encoder), place: Some(place), taken: 0, trailers: None }
     }
 }
 
@@ -284,6 +319,7 @@ impl<B: Body> Compressed<B> {
     /// The last of the data.
     fn end(&mut self) -> Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>> {
         let end = self.encoder.take()?.finish();
+        self.place = None;
         Some(end.map(Frame::data).map_err(Into::into))
     }
 }
@@ -350,6 +386,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn encoders_at_work_are_bounded_and_leave_their_places() {
+        let headers = [("content-type", "application/json")];
+        let names = |response: &Response<_>| response.headers().contains_key("content-encoding");
+        for (encoding, most) in [(Encoding::Gzip, 51), (Encoding::Brotli, 16)] {
+            let places = Places::default();
+            let ask = || compress(Some(encoding), &places, answer(&headers, vec![b'a'; 4096]));
+            let mut at_work: Vec<_> = (0..most).map(|_| ask()).collect();
+            assert!(at_work.iter().all(names));
+            let plain = ask();
+            assert!(!names(&plain) && plain.headers()["vary"] == "Accept-Encoding");
+            assert_eq!(plain.into_body().collect().await.unwrap().to_bytes().len(), 4096);
+            // One that is left, and one that is read to its end and still held.
+            drop(at_work.pop());
+            assert!(names(&ask()));
+            let mut read = at_work.pop().unwrap().into_body();
+            while read.frame().await.is_some() {}
+            let both = [ask(), ask()];
+            assert!(both.iter().all(names), "a place for each");
+            assert!(!names(&ask()));
+        }
+    }
+
+    #[tokio::test]
     async fn text_is_compressed_and_says_so() {
         for encoding in [Encoding::Gzip, Encoding::Brotli] {
             let text = vec![b'a'; 4096];
@@ -360,7 +419,7 @@ mod tests {
                 ("etag", "W/\"1\""),
                 ("vary", "Origin"),
             ];
-            let response = compress(Some(encoding), answer(&headers, text.clone()));
+            let response = compress(Some(encoding), &Places::default(), answer(&headers, text.clone()));
             let name = if encoding == Encoding::Gzip { "gzip" } else { "br" };
             assert_eq!(response.headers()["content-encoding"], name);
             assert_eq!(
@@ -390,20 +449,27 @@ mod tests {
             &[json, ("content-range", "bytes 0-4095/9000")],
             &[json, ("cache-control", "public, No-Transform")],
         ] {
-            let response = compress(Some(Encoding::Gzip), answer(headers, vec![b'a'; 4096]));
+            let response =
+                compress(Some(Encoding::Gzip), &Places::default(), answer(headers, vec![b'a'; 4096]));
             assert_eq!(response.headers().len(), headers.len(), "{headers:?}");
             assert!(matches!(response.body(), Either::Left(_)), "{headers:?}");
         }
         for status in [204, 206, 304] {
             let mut response = answer(&[json], vec![b'a'; 4096]);
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            assert!(matches!(compress(Some(Encoding::Gzip), response).body(), Either::Left(_)), "{status}");
+            assert!(
+                matches!(
+                    compress(Some(Encoding::Gzip), &Places::default(), response).body(),
+                    Either::Left(_)
+                ),
+                "{status}"
+            );
         }
         assert!(matches!(
-            compress(Some(Encoding::Gzip), answer(&[json], vec![b'a'; 1023])).body(),
+            compress(Some(Encoding::Gzip), &Places::default(), answer(&[json], vec![b'a'; 1023])).body(),
             Either::Left(_)
         ));
-        let response = compress(None, answer(&[json], vec![b'a'; 4096]));
+        let response = compress(None, &Places::default(), answer(&[json], vec![b'a'; 4096]));
         assert_eq!(response.headers()["vary"], "Accept-Encoding");
         assert!(matches!(response.body(), Either::Left(_)));
     }
@@ -422,7 +488,7 @@ mod tests {
     async fn the_end_of_a_burst_is_not_held_back() {
         for encoding in [Encoding::Gzip, Encoding::Brotli] {
             let (mut sender, response) = lines(16);
-            let mut body = compress(Some(encoding), response).into_body().frames();
+            let mut body = compress(Some(encoding), &Places::default(), response).into_body().frames();
             let (mut sent, mut noise) = (Vec::new(), 1_u32);
             for _ in 0..5 {
                 let piece: Vec<u8> = std::iter::repeat_with(|| {
@@ -447,7 +513,7 @@ mod tests {
     async fn a_small_piece_is_not_held_back_and_trailers_come_after() {
         for encoding in [Encoding::Gzip, Encoding::Brotli] {
             let (mut sender, response) = lines(1);
-            let mut body = compress(Some(encoding), response).into_body().frames();
+            let mut body = compress(Some(encoding), &Places::default(), response).into_body().frames();
             sender.send(Ok(Frame::data(Bytes::from_static(b"{\"line\":1}\n")))).await.unwrap();
             let mut received = body.next().await.unwrap().unwrap().into_data().unwrap().to_vec();
             assert_eq!(plain(encoding, &received), b"{\"line\":1}\n");
@@ -483,7 +549,7 @@ mod tests {
             pieces.push(Bytes::from(vec![0; zeros]));
             let text = pieces.concat();
             let stream = futures::stream::iter(pieces.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(piece))));
-            let body = Compressed::new(encoding, StreamBody::new(stream));
+            let body = Compressed::new(encoding, Places::default().take(encoding).unwrap(), StreamBody::new(stream));
             let body = futures::executor::block_on(body.collect()).unwrap().to_bytes();
             prop_assert_eq!(plain(encoding, &body), text);
         }

@@ -12,6 +12,7 @@ use super::access_log::AccessLog;
 use super::auth::Authentication;
 use super::auth::csrf::Csrf;
 use super::client::TrustedProxies;
+use super::compression::Places;
 use super::contract_port;
 use super::correlation::Correlation;
 use super::cors::Cors;
@@ -97,6 +98,7 @@ pub async fn run(
             .transpose()
             .map_err(Error::Settings)?,
         upstream: Upstream::new(&settings),
+        encoders: Places::default(),
         report: report.clone(),
         routes,
         account,

@@ -70,6 +70,8 @@ pub struct Stack {
     /// The application.
     pub upstream: Upstream,
     /// Whether the process is on its way out.
+    /// Room for answers that are being compressed.
+    pub encoders: compression::Places,
     pub draining: Arc<AtomicBool>,
 }
 
@@ -246,7 +248,7 @@ impl Stack {
         if !self.settings.compression {
             return response;
         }
-        compression::compress(passage.encoding, response).map(|body| match body {
+        compression::compress(passage.encoding, &self.encoders, response).map(|body| match body {
             Either::Left(body) => body,
             Either::Right(body) => Outgoing::compressed(body),
         })

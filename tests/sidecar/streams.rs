@@ -194,6 +194,38 @@ fn a_websocket_keeps_its_place_among_the_connections() {
 }
 
 #[test]
+fn answers_are_compressed_in_bounded_memory_and_others_go_out_as_they_are() {
+    let application = Application::start();
+    let sidecar = Sidecar::before(application.port, json!({ "compression": true }));
+    let before = sidecar.resident();
+    let ask = |bytes: u32| {
+        let mut client = sidecar.connect();
+        let head = format!(
+            "GET /noise/{bytes} HTTP/1.1\r\nhost: a\r\naccept-encoding: br\r\nconnection: close\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).unwrap();
+        let mut seen = [0; 1024];
+        let count = client.read(&mut seen).unwrap();
+        (client, String::from_utf8_lossy(&seen[..count]).contains("content-encoding: br"))
+    };
+    let (mut compressed, others): (Vec<_>, Vec<_>) =
+        (0..40).map(|_| ask(1 << 30)).partition(|(_, is_compressed)| *is_compressed);
+    assert_eq!((compressed.len(), others.len()), (16, 24));
+    let grown = sidecar.resident().saturating_sub(before);
+    assert!(grown < 32 << 10, "{grown} KiB for 40 clients that read nothing");
+
+    // One that goes leaves its place, and so does one that has read everything.
+    compressed.pop();
+    wait("the place of a client that is gone", || ask(1 << 16).1.then_some(()));
+    for _ in 0..3 {
+        let (mut client, is_compressed) =
+            wait("the place of the one before", || Some(ask(1 << 16)).filter(|(_, is)| *is));
+        client.read_to_end(&mut Vec::new()).unwrap();
+        assert!(is_compressed);
+    }
+}
+
+#[test]
 fn long_heads_that_do_not_end_are_refused_before_they_fill_the_memory() {
     let application = Application::start();
     let sidecar = Sidecar::before(application.port, json!({}));

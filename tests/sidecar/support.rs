@@ -101,6 +101,22 @@ async fn handle(mut request: Request<Incoming>) -> Response<Body> {
         let frames = futures::stream::iter(0..chunks).map(move |_| Ok(Frame::data(chunk.clone())));
         return Response::new(BodyExt::boxed(StreamBody::new(frames)));
     }
+    // Text that compresses to about three quarters, so that whoever does not read it is seen.
+    if let Some(bytes) = number("/noise/") {
+        let mut state = 1_u32;
+        let chunk: Bytes = (0..1 << 16)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                b' ' + (state >> 26) as u8
+            })
+            .collect();
+        let frames =
+            futures::stream::iter(0..bytes.div_ceil(1 << 16)).map(move |_| Ok(Frame::data(chunk.clone())));
+        return Response::builder()
+            .header("content-type", "text/plain")
+            .body(BodyExt::boxed(StreamBody::new(frames)))
+            .unwrap();
+    }
     if let Some(pause) = number("/events/") {
         let frames = futures::stream::iter(0..3).then(move |event| async move {
             tokio::time::sleep(Duration::from_millis(pause)).await;
