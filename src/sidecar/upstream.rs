@@ -38,6 +38,7 @@ pub struct Upstream {
     http2: Mutex<Option<http2::SendRequest<Upload>>>,
     breaker: Mutex<Breaker>,
 }
+    windows: Windows,
 
 /// Connections that nobody uses, the last used last.
 #[derive(Default)]
@@ -45,6 +46,14 @@ pub(super) struct Pool(Mutex<Vec<Idle>>);
 
 /// Time after which a connection that nobody uses is held without buffers.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
+/// Bytes that requests over HTTP/2 hold together where nobody reads their answers: a quarter of what a sidecar has.
+const MOST_UNREAD: u32 = 16 << 20;
+/// Bytes of one of them: no less than a frame, and no more than moves an answer on as fast.
+const LEAST_WINDOW: u32 = 16 << 10;
+const MOST_WINDOW: u32 = 256 << 10;
+/// What a connection may have at most (RFC 9113).
+const LAST_WINDOW: u32 = (1 << 31) - 1;
+
 
 /// Why the application did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +98,7 @@ impl Upstream {
 
     /// For how long an answer is waited for.
     pub fn answer_within(&self) -> Duration {
+            windows: Windows::of(application.connections),
         self.answer_within
     }
 
@@ -195,7 +205,7 @@ impl Upstream {
                     Ok(stream) => stream,
                     Err(failure) => return Err((failure, Some(request))),
                 };
-                let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+                let made = self.windows.builder().handshake(TokioIo::new(stream)).await;
                 let (sender, connection) = match made {
                     Ok(made) => made,
                     Err(error) => return Err((Failure::Broken(error), Some(request))),
@@ -256,6 +266,29 @@ impl Pool {
             if idle.lasts() < keep_alive
                 && let Some(kept) = idle.take()
             {
+/// Bytes that an application may send over HTTP/2 before somebody reads them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Windows {
+    stream: u32,
+    connection: u32,
+}
+
+impl Windows {
+    /// For so many requests at once: together they have room for what each of them may be sent, so that whoever reads
+    /// slowly takes none of what the others have.
+    fn of(requests: usize) -> Windows {
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX).max(1);
+        let stream = (MOST_UNREAD / requests).clamp(LEAST_WINDOW, MOST_WINDOW);
+        Windows { stream, connection: stream.saturating_mul(requests).min(LAST_WINDOW) }
+    }
+
+    fn builder(self) -> http2::Builder<TokioExecutor> {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(self.stream).initial_connection_window_size(self.connection);
+        builder
+    }
+}
+
                 return Some(kept);
             }
         }
@@ -306,4 +339,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_room_for_all_of_its_requests() {
+        for (requests, stream, connection) in [
+            (1, 256 << 10, 256 << 10),
+            (64, 256 << 10, 16 << 20),
+            (512, 32 << 10, 16 << 20),
+            (2048, 16 << 10, 32 << 20),
+            (usize::MAX, 16 << 10, LAST_WINDOW),
+        ] {
+            assert_eq!(Windows::of(requests), Windows { stream, connection }, "{requests}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -191,6 +191,39 @@ fn a_websocket_keeps_its_place_among_the_connections() {
     let mut answer = String::new();
     third.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[test]
+fn readers_that_stand_still_hold_up_nobody_else_over_http2_to_the_application() {
+    let application = Application::start();
+    let sidecar = Sidecar::before(application.port, json!({ "application": { "protocol": "HTTP2" } }));
+    let before = sidecar.resident();
+    run(async {
+        let stream = tokio::net::TcpStream::connect(sidecar.address()).await.unwrap();
+        // So that the heads of all come, whoever reads.
+        let slow = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1024)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (slow, connection) = slow.unwrap();
+        tokio::spawn(connection);
+        let mut unread = Vec::new();
+        for _ in 0..40 {
+            unread.push(get(&slow, "/bytes/1073741824").await);
+        }
+        // Until the application has sent each of them what it may.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        let other = connect(&sidecar).await;
+        for _ in 0..5 {
+            let answer = get(&other, "/bytes/262144").await;
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 1 << 18);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        drop(unread);
+    });
+    let grown = sidecar.resident().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB for 40 answers that nobody reads");
 }
 
 #[test]
