@@ -159,8 +159,10 @@ pub struct Application {
     pub worker: bool,
     /// What it speaks: HTTP1 or HTTP2 (without TLS, as gRPC does).
     pub protocol: Protocol,
-    /// Most connections to it.
+    /// Most connections to it for requests.
     pub connections: usize,
+    /// Most connections to it that have become something else, such as a WebSocket; who comes on top gets 503.
+    pub tunnels: usize,
     /// Seconds for which an idle connection to it is kept. Node closes its own after 5.
     pub keep_alive_seconds: f64,
     /// Seconds to connect.

@@ -43,6 +43,9 @@ use crate::contract::settings::{Environment, Protocol, Settings};
 
 const PROCESS_TIME: HeaderName = HeaderName::from_static(contract::PROCESS_TIME_HEADER);
 
+/// Seconds after which a client may ask again for a connection that lasts.
+const TUNNEL_SECONDS: u64 = 10;
+
 /// Everything that a request may meet on its way.
 pub struct Stack {
     /// What the operator said.
@@ -67,11 +70,11 @@ pub struct Stack {
     pub csrf: Option<Csrf>,
     /// Paths of the contract.
     pub report: Arc<Report>,
+    /// Room for answers that are being compressed.
+    pub encoders: compression::Places,
     /// The application.
     pub upstream: Upstream,
     /// Whether the process is on its way out.
-    /// Room for answers that are being compressed.
-    pub encoders: compression::Places,
     pub draining: Arc<AtomicBool>,
 }
 
@@ -297,6 +300,11 @@ fn refused(failure: Failure, exchange: &mut Exchange) -> Answer {
         Failure::Exhausted => {
             (503, "SERVICE_UNAVAILABLE", "the application is at its limit: come back later")
         }
+        Failure::Tunnels => (
+            503,
+            "SERVICE_UNAVAILABLE",
+            "the application has as many lasting connections as it may: come back later",
+        ),
         Failure::Connect(..) => (503, "SERVICE_UNAVAILABLE", "the application cannot be reached"),
         Failure::Timeout(_) => (504, "GATEWAY_TIMEOUT", "the application did not answer in time"),
         Failure::Broken(_) => (502, "BAD_GATEWAY", "the application did not answer"),
@@ -306,6 +314,7 @@ fn refused(failure: Failure, exchange: &mut Exchange) -> Answer {
     let answer = Answer::new(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), kind, message);
     match failure {
         Failure::Open(left) => answer.with(RETRY_AFTER, HeaderValue::from(left.as_secs() + 1)),
+        Failure::Tunnels => answer.with(RETRY_AFTER, HeaderValue::from(TUNNEL_SECONDS)),
         _ => answer,
     }
 }

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use body::Arrival;
 pub use body::{Download, Upload};
@@ -34,18 +34,18 @@ pub struct Upstream {
     retries: u32,
     /// One for each request under way; a connection is made only while none is idle, so it bounds these too.
     permits: Arc<Semaphore>,
+    /// One for each connection that becomes something else: those last, and would leave no request a permit.
+    tunnels: Arc<Semaphore>,
     pool: Arc<Pool>,
     http2: Mutex<Option<http2::SendRequest<Upload>>>,
+    windows: Windows,
     breaker: Mutex<Breaker>,
 }
-    windows: Windows,
 
 /// Connections that nobody uses, the last used last.
 #[derive(Default)]
 pub(super) struct Pool(Mutex<Vec<Idle>>);
 
-/// Time after which a connection that nobody uses is held without buffers.
-const RESTS_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that requests over HTTP/2 hold together where nobody reads their answers: a quarter of what a sidecar has.
 const MOST_UNREAD: u32 = 16 << 20;
 /// Bytes of one of them: no less than a frame, and no more than moves an answer on as fast.
@@ -54,6 +54,8 @@ const MOST_WINDOW: u32 = 256 << 10;
 /// What a connection may have at most (RFC 9113).
 const LAST_WINDOW: u32 = (1 << 31) - 1;
 
+/// Time after which a connection that nobody uses is held without buffers.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
 
 /// Why the application did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,9 @@ pub enum Failure {
     /// All connections are in use.
     #[error("all connections to the application are in use")]
     Exhausted,
+    /// As many have become something else as may.
+    #[error("all connections to the application that may become something else have done so")]
+    Tunnels,
     /// No connection.
     #[error("the application cannot be reached on port {0}: {1}")]
     Connect(u16, std::io::Error),
@@ -90,15 +95,16 @@ impl Upstream {
             keep_alive: seconds(application.keep_alive_seconds),
             retries: settings.retries,
             permits: Arc::new(Semaphore::new(application.connections)),
+            tunnels: Arc::new(Semaphore::new(application.tunnels)),
             pool: Arc::default(),
             http2: Mutex::default(),
+            windows: Windows::of(application.connections),
             breaker: Mutex::new(Breaker::new(&settings.breaker)),
         }
     }
 
     /// For how long an answer is waited for.
     pub fn answer_within(&self) -> Duration {
-            windows: Windows::of(application.connections),
         self.answer_within
     }
 
@@ -226,7 +232,12 @@ impl Upstream {
         sent.map(|response| response.map(|body| (body, None))).map_err(link::failed)
     }
 
-    /// A connection of its own, for a request that may become something else, such as a WebSocket.
+    /// A place for a request that may become something else, such as a WebSocket: nobody waits for what may last for hours.
+    pub fn tunnel(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        self.tunnels.clone().try_acquire_owned().map_err(|_| Failure::Tunnels)
+    }
+
+    /// A connection of its own.
     pub async fn connect(&self) -> Result<TcpStream, Failure> {
         let mut error = None;
         // An application that listens on `localhost` alone may mean either.
@@ -255,17 +266,6 @@ impl Upstream {
     }
 }
 
-/// Why a request failed, and the request itself if nothing of it was sent.
-type Failed = (Failure, Option<Request<Upload>>);
-
-impl Pool {
-    /// The connection that was used last, if it still stands.
-    fn take(&self, keep_alive: Duration) -> Option<Kept> {
-        loop {
-            let idle = self.lock().pop()?;
-            if idle.lasts() < keep_alive
-                && let Some(kept) = idle.take()
-            {
 /// Bytes that an application may send over HTTP/2 before somebody reads them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Windows {
@@ -289,6 +289,17 @@ impl Windows {
     }
 }
 
+/// Why a request failed, and the request itself if nothing of it was sent.
+type Failed = (Failure, Option<Request<Upload>>);
+
+impl Pool {
+    /// The connection that was used last, if it still stands.
+    fn take(&self, keep_alive: Duration) -> Option<Kept> {
+        loop {
+            let idle = self.lock().pop()?;
+            if idle.lasts() < keep_alive
+                && let Some(kept) = idle.take()
+            {
                 return Some(kept);
             }
         }

@@ -194,6 +194,28 @@ fn a_websocket_keeps_its_place_among_the_connections() {
 }
 
 #[test]
+fn more_websockets_than_may_be_are_refused_and_leave_requests_alone() {
+    let application = Application::start();
+    let bounds = json!({ "application": { "connections": 1, "tunnels": 2 } });
+    let sidecar = Sidecar::before(application.port, bounds);
+    let mut sockets = vec![sidecar.websocket().0, sidecar.websocket().0];
+    let wish = "GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade, close\r\nupgrade: websocket\r\n\r\n";
+    let refused = sidecar.ask(wish);
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")), "{refused:?}");
+    assert_eq!(application.count(), 2, "it is not asked");
+    assert_eq!(sidecar.get("/hello").status, 200, "a request has a connection of its own");
+    // One that ends leaves its place; so does one that the application does not agree to.
+    sockets.pop();
+    wait("the end of a tunnel", || sidecar.contract("/metrics").body.contains("in_flight 1").then_some(()));
+    for _ in 0..3 {
+        let declined = wish.replace("/socket", "/hello");
+        assert_eq!(sidecar.ask(&declined).body, "hello");
+    }
+    sockets.push(sidecar.websocket().0);
+    assert_eq!(sidecar.ask(wish).status, 503);
+}
+
+#[test]
 fn readers_that_stand_still_hold_up_nobody_else_over_http2_to_the_application() {
     let application = Application::start();
     let sidecar = Sidecar::before(application.port, json!({ "application": { "protocol": "HTTP2" } }));

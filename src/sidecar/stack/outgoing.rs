@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::sidecar::compression::Compressed;
 use crate::sidecar::exchange::{Exchange, of_grpc};
@@ -26,7 +27,7 @@ enum Source {
     /// The application's.
     Download(Box<Download>),
     /// The application's, over a connection that nobody else uses.
-    Incoming(Incoming),
+    Incoming { body: Incoming, _place: OwnedSemaphorePermit },
     /// Another one, compressed on the way.
     Compressed(Box<Compressed<Outgoing>>),
 }
@@ -47,9 +48,9 @@ impl Outgoing {
         Outgoing { source: Source::Download(Box::new(body)), exchange: None, grpc: false }
     }
 
-    /// The application's, over a connection of its own.
-    pub fn incoming(body: Incoming) -> Outgoing {
-        Outgoing { source: Source::Incoming(body), exchange: None, grpc: false }
+    /// The application's, over a connection of its own, which has a place until then.
+    pub fn incoming(body: Incoming, place: OwnedSemaphorePermit) -> Outgoing {
+        Outgoing { source: Source::Incoming { body, _place: place }, exchange: None, grpc: false }
     }
 
     /// Compressed on the way.
@@ -80,7 +81,7 @@ impl Body for Outgoing {
         let polled = match &mut this.source {
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Download(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(Into::into),
-            Source::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Source::Incoming { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Source::Compressed(body) => Pin::new(body.as_mut()).poll_frame(cx),
         };
         if let (Some(exchange), Poll::Ready(Some(frame))) = (&mut this.exchange, &polled) {
@@ -106,7 +107,7 @@ impl Body for Outgoing {
         match &self.source {
             Source::Whole(bytes) => bytes.is_none(),
             Source::Download(body) => body.is_end_stream(),
-            Source::Incoming(body) => body.is_end_stream(),
+            Source::Incoming { body, .. } => body.is_end_stream(),
             Source::Compressed(body) => body.is_end_stream(),
         }
     }
@@ -115,7 +116,7 @@ impl Body for Outgoing {
         match &self.source {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Source::Download(body) => body.size_hint(),
-            Source::Incoming(body) => body.size_hint(),
+            Source::Incoming { body, .. } => body.size_hint(),
             Source::Compressed(body) => body.size_hint(),
         }
     }

@@ -39,6 +39,7 @@ pub(super) async fn open(
     mut request: Request<Incoming>,
     exchange: &mut Exchange,
 ) -> Result<Response<Outgoing>, Answer> {
+    let place = stack.upstream.tunnel().map_err(|failure| refused(failure, exchange))?;
     let client = hyper::upgrade::on(&mut request);
     let asked = async {
         let stream = stack.upstream.connect().await?;
@@ -53,7 +54,7 @@ pub(super) async fn open(
     exchange.progress.streams();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::strip_hop_by_hop(response.headers_mut());
-        return Ok(response.map(Outgoing::incoming));
+        return Ok(response.map(|body| Outgoing::incoming(body, place)));
     }
     let application = hyper::upgrade::on(&mut response);
     let tunnel = exchange.account.metrics.in_flight.clone();
@@ -70,6 +71,7 @@ pub(super) async fn open(
             }
         }
         tunnel.dec();
+        drop(place);
     });
     let protocol = response.headers().get(UPGRADE).cloned();
     headers::strip_hop_by_hop(response.headers_mut());
