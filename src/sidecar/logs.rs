@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus::{IntCounter, Registry};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -27,7 +27,7 @@ struct Inner {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     written: Condvar,
-    dropped: AtomicU64,
+    dropped: IntCounter,
 }
 
 #[derive(Default)]
@@ -40,11 +40,15 @@ struct Waiting {
 impl Sink {
     /// A sink that writes to `out` from a thread of its own.
     pub fn new(mut out: impl Write + Send + 'static) -> std::io::Result<Sink> {
+        let dropped = IntCounter::new(
+            "visiobook_sidecar_log_lines_dropped_total",
+            "Lines that were not logged, for nobody reads stdout as fast as they come",
+        );
         let inner = Arc::new(Inner {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             written: Condvar::new(),
-            dropped: AtomicU64::new(0),
+            dropped: dropped.map_err(std::io::Error::other)?,
         });
         let sink = Sink(inner.clone());
         std::thread::Builder::new().name("logs".into()).spawn(move || {
@@ -77,7 +81,7 @@ impl Sink {
     pub fn line(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut waiting = self.0.lock();
         if waiting.lines.len() > MOST_BYTES {
-            self.0.dropped.fetch_add(1, Relaxed);
+            self.0.dropped.inc();
             return;
         }
         let first = waiting.lines.is_empty();
@@ -87,9 +91,9 @@ impl Sink {
         }
     }
 
-    /// Lines that were dropped because nobody took them.
-    pub fn dropped(&self) -> u64 {
-        self.0.dropped.load(Relaxed)
+    /// Tell in `registry` how many lines were dropped because nobody took them.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.0.dropped.clone()))
     }
 
     /// Wait until everything is written, for at most a second.
@@ -367,6 +371,11 @@ mod tests {
         for _ in 0..100 {
             sink.line(|line| line.resize(line.len() + 100_000, b'x'));
         }
-        assert!(sink.dropped() > 0);
+        let registry = Registry::new();
+        sink.register(&registry).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let line = text.lines().find(|line| line.starts_with("visiobook_sidecar_log_lines_dropped_total "));
+        let dropped: u64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(dropped > 0, "{text}");
     }
 }

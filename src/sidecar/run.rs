@@ -70,6 +70,7 @@ pub async fn run(
     panics::log();
 
     let registry = Registry::new();
+    sink.register(&registry)?;
     let routes = Arc::new(Routes::new(&settings.routes).map_err(Error::Settings)?);
     let drain = Drain::default();
     let kpis = Arc::new(Collector::default());
@@ -97,8 +98,8 @@ pub async fn run(
             .map(|csrf| Csrf::new(csrf, settings.environment))
             .transpose()
             .map_err(Error::Settings)?,
-        upstream: Upstream::new(&settings),
         encoders: Places::default(),
+        upstream: Upstream::new(&settings),
         report: report.clone(),
         routes,
         account,

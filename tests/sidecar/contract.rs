@@ -37,6 +37,7 @@ fn health_and_ready_are_served_on_both_ports_and_metrics_on_one() {
     let metrics = sidecar.contract("/metrics").body;
     let counts: Vec<&str> = metrics.lines().filter(|line| line.starts_with("http_requests_total")).collect();
     assert_eq!(counts, [r#"http_requests_total{method="GET",route="unmatched",status_code="200"} 1"#]);
+    assert!(metrics.lines().any(|line| line == "visiobook_sidecar_log_lines_dropped_total 0"), "{metrics}");
 }
 
 #[test]
