@@ -136,6 +136,7 @@ mod tests {
         TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
     }
 
+    /// E01, E02, E03, E12, X26.
     #[test]
     fn names_labels_and_buckets_are_those_of_the_contract() {
         let text = text(|metrics, routes| {
@@ -144,22 +145,28 @@ mod tests {
             metrics.count(&Method::GET, route, 404, Duration::from_millis(1));
             metrics.count(&Method::GET, route, 503, Duration::from_millis(1));
         });
-        for line in [
-            "# HELP http_request_duration_seconds Duration of HTTP requests in seconds",
-            "# TYPE http_request_duration_seconds histogram",
-            "# TYPE http_requests_total counter",
-            "# TYPE http_requests_in_flight gauge",
-            r#"http_requests_total{method="GET",route="/api/v1/users/{id}",status_code="200"} 1"#,
-            r#"http_request_errors_total{error_type="client_error",method="GET",route="/api/v1/users/{id}"} 1"#,
-            r#"http_request_errors_total{error_type="server_error",method="GET",route="/api/v1/users/{id}"} 1"#,
+        for (id, line) in [
+            ("E01", "# HELP http_request_duration_seconds Duration of HTTP requests in seconds"),
+            ("E01", "# TYPE http_request_duration_seconds histogram"),
+            ("E02", "# TYPE http_requests_total counter"),
+            ("E12", "# TYPE http_requests_in_flight gauge"),
+            ("E02", r#"http_requests_total{method="GET",route="/api/v1/users/{id}",status_code="200"} 1"#),
+            (
+                "E03",
+                r#"http_request_errors_total{error_type="client_error",method="GET",route="/api/v1/users/{id}"} 1"#,
+            ),
+            (
+                "E03",
+                r#"http_request_errors_total{error_type="server_error",method="GET",route="/api/v1/users/{id}"} 1"#,
+            ),
         ] {
-            assert!(text.contains(line), "{line}\n{text}");
+            assert!(text.contains(line), "{id}: {line}\n{text}");
         }
         for (bound, count) in [("0.1", 0), ("0.5", 1), ("1", 1), ("2", 1), ("5", 1), ("+Inf", 1)] {
             let line = format!(
                 r#"http_request_duration_seconds_bucket{{method="GET",route="/api/v1/users/{{id}}",status_code="200",le="{bound}"}} {count}"#
             );
-            assert!(text.contains(&line), "{line}\n{text}");
+            assert!(text.contains(&line), "E01: {line}\n{text}");
         }
     }
 

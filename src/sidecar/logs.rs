@@ -323,6 +323,7 @@ mod tests {
         .unwrap()
     }
 
+    /// D20, and of its timestamp D14 and X56; D25: info is told, debug is not.
     #[test]
     fn a_line_has_the_fields_of_the_contract() {
         let memory = Memory::default();
@@ -334,7 +335,7 @@ mod tests {
         });
         sink.flush();
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.lines().count(), 1, "{text}");
+        assert_eq!(text.lines().count(), 1, "D25: {text}");
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         for (field, value) in [
             ("level", "info"),
@@ -343,12 +344,12 @@ mod tests {
             ("version", "1.2.3"),
             ("environment", "staging"),
         ] {
-            assert_eq!(line[field], value, "{text}");
+            assert_eq!(line[field], value, "D20, {field}: {text}");
         }
         assert_eq!(line["port"], 15080);
         let timestamp = line["timestamp"].as_str().unwrap();
         assert_eq!(timestamp.len(), "2026-11-21T08:00:00.000Z".len(), "{timestamp}");
-        assert!(timestamp.parse::<Timestamp>().is_ok());
+        assert!(timestamp.ends_with('Z') && timestamp.parse::<Timestamp>().is_ok(), "D14, X56: {timestamp}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn an_answer_comes_as_the_application_gave_it() {
     assert_eq!(sidecar.get("/status/418").status, 418);
 }
 
+/// D20, D21, D30, E18, G24, X20, X31: what each line tells, and what that of a request tells beside it, on stdout.
 #[test]
 fn an_access_line_has_the_fields_of_the_contract() {
     let application = Application::start();
@@ -36,6 +37,7 @@ fn an_access_line_has_the_fields_of_the_contract() {
     let line = sidecar.wait_for_request("/status/404?a=b");
     for (field, value) in [
         ("level", json!("warn")),
+        ("message", json!("HTTP Request")),
         ("service", json!("users")),
         ("version", json!("1.2.3")),
         ("environment", json!("staging")),
@@ -49,7 +51,10 @@ fn an_access_line_has_the_fields_of_the_contract() {
     ] {
         assert_eq!(line[field], value, "{field}: {line}");
     }
-    assert!(line["response_time"].as_f64().unwrap() > 0.0, "{line}");
+    assert!(line["response_time"].as_f64().unwrap() > 0.0, "X20, in milliseconds: {line}");
+    let timestamp = line["timestamp"].as_str().unwrap();
+    let age = jiff::Timestamp::now().duration_since(timestamp.parse().unwrap());
+    assert!(timestamp.ends_with('Z') && age.as_secs().abs() < 60, "D14, X56: {timestamp}");
 }
 
 #[test]
