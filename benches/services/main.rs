@@ -140,7 +140,7 @@ fn ask(
         bytes.extend_from_slice(format!("GET {} HTTP/1.1\r\n{headers}", path(user)).as_bytes());
     });
     let load = Load { address: service.address, connections: CLIENTS, request, rate };
-    let outcome = load.run(Duration::from_secs(2), time, around);
+    let outcome = load.run(&load::one_thread(), Duration::from_secs(2), time, around);
     let (requests, failed) = (outcome.requests, outcome.failed);
     assert!(requests > 0 && failed == 0, "{failed} of {requests} failed");
     outcome

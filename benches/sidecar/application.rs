@@ -1,25 +1,23 @@
-//! An application that answers at once.
+//! An application that answers at once, or when it is told to.
+
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 
-use super::load::one_thread;
-
-/// Serve bodies of so many bytes at `/<bytes>`, from a thread of its own.
-pub fn start() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
+/// Serve bodies of so many bytes at `/<bytes>`, and after a while at `/<bytes>/<milliseconds>`: by the thread of the
+/// clients, for two would take turns on their core.
+pub fn start(on: &Runtime) -> u16 {
+    let listener = on.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        one_thread().block_on(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(async move {
-                    let _ = answer(stream).await;
-                });
-            }
-        });
+    on.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let _ = answer(stream).await;
+            });
+        }
     });
     port
 }
@@ -34,7 +32,12 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             }
         }
         let wanted = read.split(|byte| *byte == b' ').nth(1).unwrap();
-        let wanted: usize = std::str::from_utf8(&wanted[1..]).unwrap().parse().unwrap_or(0);
+        let wanted = std::str::from_utf8(&wanted[1..]).unwrap();
+        let (wanted, pause) = wanted.split_once('/').unwrap_or((wanted, ""));
+        if let Ok(pause) = pause.parse() {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        let wanted: usize = wanted.parse().unwrap_or(0);
         if wanted != size || response.is_empty() {
             size = wanted;
             response = format!(

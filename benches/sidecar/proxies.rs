@@ -1,11 +1,12 @@
-//! nginx and the sidecar, each on the first core, with a JSON log of the same fields.
+//! nginx and the sidecar, each on the first core, with a JSON log of the same fields; everything else is on the second.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::Value;
 
 /// A proxy that runs.
@@ -31,7 +32,7 @@ pub fn nginx(folder: &Path, application: u16) -> Proxy {
 daemon off; worker_processes 1; pid {at}/nginx.pid; error_log {at}/nginx.error.log; user root;
 events {{ worker_connections 4096; }}
 http {{
-  log_format json escape=json '{{"timestamp":"$time_iso8601","level":"info","message":"HTTP Request","service":"users","version":"1.2.3","environment":"production","method":"$request_method","url":"$request_uri","route":"unmatched","status_code":$status,"response_time":$request_time,"bytes":$body_bytes_sent,"ip":"$remote_addr","user_agent":"$http_user_agent","correlation_id":"$request_id"}}';
+  log_format json escape=json '{{"timestamp":"$time_iso8601","level":"info","message":"HTTP Request","service":"users","version":"1.2.3","environment":"production","method":"$request_method","url":"$request_uri","route":"unmatched","status_code":$status,"response_time":$request_time,"bytes":$body_bytes_sent,"ip":"$remote_addr","user_agent":"$http_user_agent","correlation_id":"$request_id","trace_id":"$request_id"}}';
   access_log {at}/nginx.log json;
   client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;
   proxy_buffers 16 8k; proxy_max_temp_file_size 0;
@@ -51,19 +52,18 @@ http {{
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, config).unwrap();
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0", "nginx", "-e"]).arg(folder.join("nginx.error.log")).arg("-c").arg(file);
+    let mut command = Command::new("nginx");
+    command.arg("-e").arg(folder.join("nginx.error.log")).arg("-c").arg(file);
     let mut proxy = started(command, port);
     proxy.pid = child_of(proxy.pid);
     proxy
 }
 
-/// The sidecar, as `make image` builds it.
+/// The sidecar, as `make image` builds it: the program that pods run.
 pub fn sidecar(folder: &Path, name: &str, settings: &Value, port: u16) -> Proxy {
     let binary = std::env::var("VISIOBOOK_BIN").expect("VISIOBOOK_BIN is the binary to measure");
-    let mut command = Command::new("taskset");
+    let mut command = Command::new(PathBuf::from(binary).with_file_name("visiobook-sidecar"));
     command
-        .args(["-c", "0", &binary, "sidecar"])
         .env("VISIOBOOK_SIDECAR", settings.to_string())
         .stdout(File::create(folder.join(format!("{name}.log"))).unwrap());
     started(command, port)
@@ -71,14 +71,29 @@ pub fn sidecar(folder: &Path, name: &str, settings: &Value, port: u16) -> Proxy 
 
 fn started(mut command: Command, port: u16) -> Proxy {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
+    command.stderr(Stdio::inherit());
     let begin = Instant::now();
-    let child = command.stderr(Stdio::inherit()).spawn().expect("taskset, and what it starts");
+    // What a thread starts has its core.
+    let child = std::thread::scope(|scope| {
+        let starts = scope.spawn(|| {
+            stay_on(0);
+            command.spawn().expect("nginx, or the sidecar beside VISIOBOOK_BIN")
+        });
+        starts.join().expect("a process")
+    });
     while TcpStream::connect(address).is_err() {
         assert!(begin.elapsed() < Duration::from_secs(10), "nothing listens on {address}");
         std::thread::sleep(Duration::from_micros(200));
     }
     let pid = child.id();
     Proxy { child, pid, address, start: begin.elapsed() }
+}
+
+/// Keep this thread, and what it starts from now on, on one core.
+pub fn stay_on(core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores).expect("two cores");
 }
 
 /// The worker of an nginx, which may not be there yet when its port is.
