@@ -81,6 +81,8 @@ pub struct Facts {
     pub cycle: Vec<ServiceName>,
     /// Digest of what the service itself asks for, while a release is under way that has not moved traffic.
     pub own: Option<String>,
+    /// Since when this operator leads, in Unix seconds: nobody noted what came back before.
+    pub leading_since: i64,
     /// Where stored revisions come from, by hash.
     pub marks: BTreeMap<String, Marks>,
     /// Whether what the environment changes may begin now; `None` where nobody has asked.

@@ -130,7 +130,7 @@ pub async fn foresee(
     service.spec.replicas = service.spec.replicas.or(live.as_ref().and_then(|live| live.spec.replicas));
 
     let mut facts = observe::see(&cache, &owner, &service, surroundings);
-    let references = observe::references(&service, &facts.revisions, &facts.deployments);
+    let references = observe::references(&service, &facts);
     for key in references {
         let (fact, sealed) = secret(client, &owner.namespace, &key).await?;
         if sealed {

@@ -117,9 +117,9 @@ impl GatedPods {
     }
 
     /// The pods of a service, in the order of their names.
-    pub fn of(&self, owner: &Owner) -> Vec<GatedPod> {
+    pub fn of(&self, namespace: &str, name: &str) -> Vec<GatedPod> {
         let known = self.lock();
-        let pods = known.pods.get(&(owner.namespace.clone(), owner.name.clone()));
+        let pods = known.pods.get(&(namespace.to_string(), name.to_string()));
         pods.into_iter().flat_map(BTreeMap::values).map(|(_, pod)| pod.clone()).collect()
     }
 

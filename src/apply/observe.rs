@@ -12,8 +12,8 @@ use crate::api::names::{self, Colour};
 use crate::api::{Attestation, PastJob, RolloutStatus, VisiobookService};
 use crate::check;
 use crate::facts::{
-    Content, DeploymentFact, EnvironmentFact, Facts, Installation, JobEnd, JobFact, Marks, MissingKinds,
-    Orders, RevisionFact, SPARE_SECONDS, SecretKey, Signing,
+    Content, DeploymentFact, EnvironmentFact, Facts, GatedPod, Installation, JobEnd, JobFact, Marks,
+    MissingKinds, Orders, RevisionFact, SPARE_SECONDS, SecretKey, Signing,
 };
 use crate::plan::{Owner, Plan};
 
@@ -30,6 +30,10 @@ pub struct Surroundings {
     pub missing_kinds: MissingKinds,
     /// What signs tokens of services.
     pub signing: Option<Signing>,
+    /// Its pods that carry the readiness gate.
+    pub gated_pods: Vec<GatedPod>,
+    /// Since when this operator leads, in Unix seconds.
+    pub leading_since: i64,
     /// The time, in Unix seconds.
     pub now: i64,
 }
@@ -45,7 +49,7 @@ pub async fn observe(
     let home = surroundings.operator.namespace.clone();
     let facts = see(cache, owner, service, surroundings);
     let found = secrets.look(&home, &originals(&facts)).await?;
-    let references = references(service, &facts.revisions, &facts.deployments);
+    let references = references(service, &facts);
     Ok(Facts {
         secrets: secrets.look(&owner.namespace, &references).await?,
         sealed_secrets: secrets.sealed(&owner.namespace, &references),
@@ -110,10 +114,11 @@ pub(super) fn see(
         pull_secrets: BTreeMap::new(),
         contents,
         signing: surroundings.signing,
-        gated_pods: Vec::new(),
+        gated_pods: surroundings.gated_pods,
         dependencies: BTreeMap::new(),
         cycle: Vec::new(),
         own: is_under_way.then(|| check::own(&owner.name, &service.spec)),
+        leading_since: surroundings.leading_since,
         marks: stored.iter().map(Stored::marks).collect(),
         admission: None,
         rendering: None,
@@ -122,17 +127,19 @@ pub(super) fn see(
     }
 }
 
-/// Secrets that the resource asks for, and those that the revisions which run read.
-pub(super) fn references(
-    service: &VisiobookService,
-    revisions: &[RevisionFact],
-    deployments: &BTreeMap<Colour, DeploymentFact>,
-) -> BTreeSet<SecretKey> {
+/// Secrets that the resource asks for, and those that the revisions which run read: of a Deployment that goes over to
+/// the next one, pods of the one before may still be made anew, and come to the gate.
+pub(super) fn references(service: &VisiobookService, facts: &Facts) -> BTreeSet<SecretKey> {
     let name = service.metadata.name.as_deref().unwrap_or_default();
     let asked = check::asked(name, &service.spec).into_iter().map(|key| (key.name, key.key));
-    let running = revisions
+    let runs = |hash: &String| {
+        facts.deployments.values().any(|deployment| deployment.revision == *hash)
+            || facts.gated_pods.iter().any(|pod| pod.revision == *hash && !pod.is_let_in())
+    };
+    let running = facts
+        .revisions
         .iter()
-        .filter(|revision| deployments.values().any(|deployment| deployment.revision == revision.hash))
+        .filter(|revision| runs(&revision.hash))
         .filter_map(|revision| revision.data.pointer("/shape/secrets")?.as_object())
         .flat_map(|secrets| secrets.values())
         .filter_map(|key| Some((key["name"].as_str()?.to_string(), key["key"].as_str()?.to_string())));
@@ -383,4 +390,35 @@ fn target(service: &Value) -> Option<u16> {
 
 fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
     value.pointer(path)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Word;
+
+    #[test]
+    fn a_pod_at_the_gate_has_the_secrets_of_its_own_revision_looked_up() {
+        let revision = |hash: &str| RevisionFact {
+            hash: hash.into(),
+            number: 1,
+            data: serde_json::json!({ "shape": { "secrets": { "TOKEN": { "name": hash, "key": "k" } } } }),
+            serving: None,
+        };
+        let pod = |revision: &str, said: Option<bool>| GatedPod {
+            revision: revision.into(),
+            said: said.map(|open| Word { open, ..Word::default() }),
+            ..GatedPod::default()
+        };
+        let deployment = DeploymentFact { revision: "next".into(), ..DeploymentFact::default() };
+        let facts = Facts {
+            deployments: [(Colour::Blue, deployment)].into(),
+            revisions: ["next", "before", "waits", "open", "gone"].map(revision).to_vec(),
+            gated_pods: vec![pod("before", None), pod("waits", Some(false)), pod("open", Some(true))],
+            ..Facts::default()
+        };
+        let service = VisiobookService::new("app", crate::api::VisiobookServiceSpec::default());
+        let found: Vec<String> = references(&service, &facts).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, ["before", "next", "waits"]);
+    }
 }

@@ -18,6 +18,13 @@ pub struct GatedPod {
     pub said: Option<Word>,
 }
 
+impl GatedPod {
+    /// Whether it has been told that it may take requests.
+    pub fn is_let_in(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| said.open)
+    }
+}
+
 /// What the operator says of a pod at the gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Word {
@@ -48,4 +55,11 @@ pub enum Standing {
     Missing,
     /// A Service that no VisiobookService of this operator stands behind: nothing more is known of it.
     Foreign,
+}
+
+impl Standing {
+    /// Whether those that depend on it wait.
+    pub fn is_lacking(&self) -> bool {
+        !matches!(self, Standing::Ready { .. } | Standing::Foreign)
+    }
 }

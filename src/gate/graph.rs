@@ -57,10 +57,16 @@ impl Graph {
 
     /// The shortest way from a service back to itself, both ends included; empty where there is none.
     pub fn cycle(&self, service: &ServiceName) -> Vec<ServiceName> {
+        self.cycle_by(service, |_| true)
+    }
+
+    /// The same, by one of those that `first` takes as its first step.
+    pub fn cycle_by(&self, service: &ServiceName, first: impl Fn(&ServiceName) -> bool) -> Vec<ServiceName> {
         let mut came_from: BTreeMap<&ServiceName, &ServiceName> = BTreeMap::new();
         let mut queue = VecDeque::from([service]);
         while let Some(at) = queue.pop_front() {
-            for next in self.needs.get(at).into_iter().flatten() {
+            let needs = self.needs.get(at).into_iter().flatten();
+            for next in needs.filter(|next| at != service || first(next)) {
                 if next == service {
                     let mut way = vec![service.clone(), at.clone()];
                     let mut at = at;
@@ -131,6 +137,10 @@ mod tests {
             assert_eq!(words(graph.cycle(&name(service))), [""; 0], "{service}");
         }
         assert_eq!(words(self::graph(&[("a", &["a"])]).cycle(&name("a"))), ["a", "a"]);
+        let two = self::graph(&[("a", &["b", "c", "x"]), ("b", &["a"]), ("c", &["d"]), ("d", &["a"])]);
+        assert_eq!(words(two.cycle(&name("a"))), ["a", "b", "a"]);
+        assert_eq!(words(two.cycle_by(&name("a"), |first| first.1 == "c")), ["a", "c", "d", "a"]);
+        assert_eq!(words(two.cycle_by(&name("a"), |first| first.1 == "x")), [""; 0]);
         assert_eq!(words(self::graph(&[("a", &["b"]), ("b", &["a"])]).cycle(&name("b"))), ["b", "a", "b"]);
     }
 

@@ -124,7 +124,7 @@ pub fn judge(it: &Subject<'_>, facts: &Facts) -> Gating {
         ..Gating::default()
     };
     // A pod that has passed tells it of its revision, should the record of that be lost.
-    let open = facts.gated_pods.iter().filter(|pod| pod.said.as_ref().is_some_and(|said| said.open));
+    let open = facts.gated_pods.iter().filter(|pod| pod.is_let_in());
     gating.passed.extend(open.map(|pod| pod.revision.clone()));
     let before = gating.passed.clone();
     for pod in &facts.gated_pods {
@@ -141,12 +141,18 @@ pub fn judge(it: &Subject<'_>, facts: &Facts) -> Gating {
             let waiting = Waiting { reason: found.reason, message: word.message.clone() };
             gating.waiting.entry(pod.revision.clone()).or_insert(waiting);
         }
-        if pod.said.as_ref() != Some(&word) {
+        if is_news(pod.said.as_ref(), &word) {
             let turns = pod.said.as_ref().is_none_or(|said| said.open != word.open);
             gating.verdicts.push(Verdict { pod: pod.name.clone(), uid: pod.uid.clone(), word, turns });
         }
     }
     gating
+}
+
+/// Whether a pod is told. What it lacks may change a hundred times while it waits, and is read in the status of its
+/// service: a hundred pods times a hundred sentences would be ten thousand writes.
+fn is_news(said: Option<&Word>, word: &Word) -> bool {
+    said.is_none_or(|said| said.open != word.open || said.reason != word.reason)
 }
 
 /// What is found of one pod.
@@ -175,9 +181,8 @@ fn of_pod(
     continuous: bool,
     facts: &Facts,
 ) -> Found {
-    let is_open = pod.said.as_ref().is_some_and(|said| said.open);
     let all = standings.iter().map(|(name, standing)| (*name, *standing));
-    if is_open {
+    if pod.is_let_in() {
         return if continuous { watched(all, facts) } else { Found::default() };
     }
     if !pod.answers {
@@ -190,9 +195,8 @@ fn of_pod(
     if passed && !continuous {
         return Found::open("its revision has passed, and it answers");
     }
-    let lacking = lacking(all.clone());
-    if !lacking.is_empty() {
-        return waits(&lacking, facts);
+    if all.clone().any(|(_, standing)| standing.is_lacking()) {
+        return waits(all, facts);
     }
     let settled = all
         .filter_map(|(_, standing)| match standing {
@@ -213,13 +217,15 @@ const DEPENDENCIES: &str = "WaitingForDependencies";
 const CYCLE: &str = "DependencyCycle";
 const SECRETS: &str = "WaitingForSecrets";
 
-fn waits(lacking: &[String], facts: &Facts) -> Found {
-    let (mut message, cycle) = (format!("waiting for {}", lacking.join("; ")), cycle(&facts.cycle));
-    let reason = if cycle.is_some() { CYCLE } else { DEPENDENCIES };
-    if let Some(cycle) = cycle {
-        message = format!("{message}; {cycle}");
+fn waits<'a>(all: impl Iterator<Item = (&'a ServiceName, &'a Standing)> + Clone, facts: &Facts) -> Found {
+    let message = format!("waiting for {}", lacking(all.clone()).join("; "));
+    // Beside services that wait for each other, it may wait for one that comes by itself.
+    let is_stuck =
+        all.into_iter().any(|(name, standing)| standing.is_lacking() && facts.cycle.contains(name));
+    match cycle(&facts.cycle).filter(|_| is_stuck) {
+        Some(cycle) => Found::told(false, CYCLE, format!("{message}; {cycle}")),
+        None => Found::told(false, DEPENDENCIES, message),
     }
-    Found::told(false, reason, message)
 }
 
 /// A pod that takes requests, where it is watched what it depends on: it goes out once something was missing for long.
@@ -228,11 +234,12 @@ fn watched<'a>(all: impl Iterator<Item = (&'a ServiceName, &'a Standing)> + Clon
         Standing::Ready { .. } | Standing::Foreign => None,
         // Nobody has looked at it since it was made anew: it may well be there.
         Standing::NotReady { since: None } => None,
-        Standing::NotReady { since: Some(since) } => Some(since + PATIENCE),
+        // While nobody led nobody noted that it came back.
+        Standing::NotReady { since: Some(since) } => Some((*since).max(facts.leading_since) + PATIENCE),
         Standing::Leaving | Standing::Missing => Some(facts.now),
     };
     match all.clone().filter_map(|(_, standing)| due(standing)).min() {
-        Some(at) if at <= facts.now => waits(&lacking(all), facts),
+        Some(at) if at <= facts.now => waits(all, facts),
         wake_at => Found { wake_at, ..Found::default() },
     }
 }

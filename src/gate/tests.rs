@@ -78,6 +78,37 @@ fn what_it_waits_for_is_told_with_its_time_and_once() {
 }
 
 #[test]
+fn who_waits_for_many_is_told_twice_whatever_comes_first() {
+    let names: Vec<String> = (0..20).map(|number| format!("s{number:02}")).collect();
+    let needs: Vec<Dependency> = names.iter().map(|name| dependency(name)).collect();
+    let mut many = facts(pod(None), Standing::Ready { since: 0 });
+    many.revisions.clear();
+    let place = |name: &String| ("shop".to_string(), name.clone());
+    many.dependencies = names.iter().map(|name| (place(name), away())).collect();
+    let mut told = Vec::new();
+    for at in 0..=names.len() {
+        let gating = judge(&subject(&needs, false), &many);
+        let left = names.len() - at;
+        assert_eq!((gating.lacking.len(), gating.waiting.is_empty()), (left, left == 0), "told elsewhere");
+        for verdict in gating.verdicts {
+            many.gated_pods[0].said = Some(verdict.word.clone());
+            told.push(verdict.word.reason);
+        }
+        if let Some(name) = names.get(at) {
+            many.dependencies.insert(place(name), Standing::Ready { since: NOW });
+        }
+    }
+    assert_eq!(told, ["WaitingForDependencies", "Passed"]);
+    // Another reason is news.
+    let mut other = facts(pod(None), away());
+    other.gated_pods[0].said =
+        Some(Word { open: false, reason: "WaitingForDependencies".into(), ..Word::default() });
+    assert_eq!(word(&other, false), None);
+    other.secrets.clear();
+    assert_eq!(word(&other, false).unwrap().1, "WaitingForSecrets");
+}
+
+#[test]
 fn a_revision_that_has_passed_lets_its_later_pods_in_whatever_is_away() {
     let mut late = facts(pod(None), away());
     assert!(!word(&late, false).unwrap().0);
@@ -117,6 +148,11 @@ fn continuous_takes_pods_out_after_a_while_and_lets_them_in_after_a_while() {
     assert_eq!(judged(Some(true), since(PATIENCE), true), (Some(false), None));
     assert_eq!(judged(Some(true), Standing::Missing, true), (Some(false), None));
     assert_eq!(judged(Some(true), Standing::NotReady { since: None }, true), (None, None));
+    let mut back = facts(pod(Some(true)), since(3600));
+    back.leading_since = NOW - 1;
+    let gating = judge(&subject(&users, true), &back);
+    let led_anew = Some(NOW - 1 + PATIENCE);
+    assert_eq!((gating.verdicts.len(), gating.wake_at), (0, led_anew), "nobody saw it come back meanwhile");
     let steady = |seconds: i64| Standing::Ready { since: NOW - seconds };
     assert_eq!(judged(Some(false), steady(STEADY - 1), true), (None, Some(NOW + 1)));
     assert_eq!(judged(Some(false), steady(STEADY), true), (Some(true), None));
@@ -148,6 +184,17 @@ fn a_cycle_is_named_whole_and_holds_nobody_who_finds_all_ready() {
     running.cycle = names.to_vec();
     assert!(word(&running, false).unwrap().0, "what runs goes on");
     assert!(judge(&subject(&users, false), &running).cycle.is_some(), "and is told of all the same");
+}
+
+#[test]
+fn who_waits_for_one_beside_a_cycle_is_not_stuck() {
+    let mut beside = facts(pod(None), away());
+    beside.cycle = ["a", "b", "a"].map(|name| ("shop".to_string(), name.to_string())).to_vec();
+    let users = [dependency("users")];
+    let gating = judge(&subject(&users, false), &beside);
+    assert!(!gating.waiting["r1"].is_for_ever() && gating.cycle.is_some());
+    assert_eq!(gating.verdicts[0].word.reason, "WaitingForDependencies");
+    assert!(!gating.verdicts[0].word.message.contains("each other"));
 }
 
 #[test]

@@ -52,6 +52,7 @@ pub(super) struct Context {
     dependencies: dependencies::Dependencies,
     operator: Installation,
     lanes: OnceLock<Vec<Lane>>,
+    leading_since: OnceLock<i64>,
     queued: Mutex<HashSet<ObjectRef<Watched>>>,
     /// Services as our own writes left them, until the watch has caught up.
     written: Mutex<HashMap<String, Arc<VisiobookService>>>,
@@ -95,6 +96,7 @@ impl Context {
             dependencies: dependencies::Dependencies::default(),
             operator,
             lanes: OnceLock::new(),
+            leading_since: OnceLock::new(),
             queued: Mutex::default(),
             written: Mutex::default(),
             looks: Mutex::default(),
@@ -114,7 +116,13 @@ impl Context {
 
     /// This instance leads: these are the services it looks after.
     pub(super) fn lead(&self, lanes: Vec<Lane>) {
+        let _ = self.leading_since.set(jiff::Timestamp::now().as_second());
         let _ = self.lanes.set(lanes);
+    }
+
+    /// Since when this instance leads, in Unix seconds.
+    pub(super) fn leading_since(&self) -> i64 {
+        self.leading_since.get().copied().unwrap_or_default()
     }
 
     /// Have one service looked at. While standing by nobody listens: all are looked at once this instance leads.

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::events::{self, Told};
 use crate::api::VisiobookService;
 use crate::apply::{self, Error};
-use crate::facts::Facts;
+use crate::facts::{Facts, ServiceName, Standing};
 use crate::gate::{self, Gating, Subject, Verdict};
 use crate::plan::Owner;
 use crate::rollout::Decision;
@@ -29,7 +29,6 @@ pub(super) async fn judge(
         // Of pods nothing is foretold, and nobody is asked.
         return Ok(Gating { passed: facts.passed.clone(), ..Gating::default() });
     }
-    facts.gated_pods = context.gated_pods.of(owner);
     let subject = Subject {
         namespace: &owner.namespace,
         depends_on: &service.spec.depends_on,
@@ -47,7 +46,8 @@ pub(super) async fn judge(
             let standing = context.standing(&name).await?;
             facts.dependencies.insert(name, standing);
         }
-        facts.cycle = context.cycle(&own);
+        let lacks = |name: &ServiceName| facts.dependencies.get(name).is_some_and(Standing::is_lacking);
+        facts.cycle = context.cycle(&own, lacks);
     }
     Ok(gate::judge(&subject, facts))
 }

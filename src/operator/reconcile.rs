@@ -237,7 +237,7 @@ async fn let_in(
     context: &Arc<Context>,
     owner: &Owner,
 ) -> Result<Duration, Unfinished> {
-    if context.gated_pods.of(owner).is_empty() {
+    if context.gated_pods.of(&owner.namespace, &owner.name).is_empty() {
         return Ok(IDLE);
     }
     let Some(surroundings) = context.surroundings(service) else { return Ok(LOOK_AGAIN) };

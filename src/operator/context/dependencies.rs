@@ -13,7 +13,7 @@ use crate::apply::{self, Error};
 use crate::facts::{ServiceName, Standing};
 use crate::gate::{self, Graph};
 
-/// For so long it is believed that nothing has a name: no watch tells when a Service of somebody else's appears.
+/// For so long it is believed that a Service has a name, or none: no watch tells when one of somebody else's comes or goes.
 pub(in crate::operator) const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Who depends on whom.
@@ -68,9 +68,16 @@ impl Context {
         services.into_iter().for_each(|(namespace, name)| self.trigger(&namespace, &name));
     }
 
-    /// The way from a service back to itself, where services wait for each other.
-    pub(in crate::operator) fn cycle(&self, service: &ServiceName) -> Vec<ServiceName> {
-        lock(&self.dependencies.declared).cycle(service)
+    /// The way from a service back to itself, where services wait for each other: by one that is `lacking`, if there is
+    /// such a way.
+    pub(in crate::operator) fn cycle(
+        &self,
+        service: &ServiceName,
+        lacking: impl Fn(&ServiceName) -> bool,
+    ) -> Vec<ServiceName> {
+        let declared = lock(&self.dependencies.declared);
+        let stuck = declared.cycle_by(service, lacking);
+        if stuck.is_empty() { declared.cycle(service) } else { stuck }
     }
 
     /// How a service is that another one depends on. Only where no VisiobookService has the name, and seldom then, the
@@ -82,10 +89,9 @@ impl Context {
             return Ok(standing);
         }
         let known = lock(strangers).get(name).copied();
-        let exists = match known {
-            Some((_, true)) => true,
-            Some((at, false)) if at.elapsed() < LOOK_AGAIN => false,
-            _ => {
+        let exists = match believed(known, Instant::now()) {
+            Some(exists) => exists,
+            None => {
                 let found = apply::service_exists(&self.writer, &name.0, &name.1).await?;
                 // What may not be looked at is somebody else's.
                 let exists = found.unwrap_or(true);
@@ -107,6 +113,11 @@ impl Context {
     }
 }
 
+/// Whether a Service has the name, as it was found so lately that nobody is asked again.
+fn believed(known: Option<(Instant, bool)>, now: Instant) -> Option<bool> {
+    known.filter(|(at, _)| now.duration_since(*at) < LOOK_AGAIN).map(|(_, exists)| exists)
+}
+
 fn standing(service: &VisiobookService) -> Standing {
     if service.metadata.deletion_timestamp.is_some() {
         return Standing::Leaving;
@@ -118,5 +129,21 @@ fn standing(service: &VisiobookService) -> Standing {
         Some(ready) if ready.status == "True" => Standing::Ready { since: since.unwrap_or_default() },
         Some(ready) if ready.status == "False" => Standing::NotReady { since },
         _ => Standing::NotReady { since: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_somebody_else_is_believed_in_for_a_while_whether_it_is_there_or_not() {
+        let asked = Instant::now();
+        for exists in [true, false] {
+            let known = Some((asked, exists));
+            assert_eq!(believed(known, asked + Duration::from_secs(29)), Some(exists));
+            assert_eq!(believed(known, asked + LOOK_AGAIN), None, "asked again");
+        }
+        assert_eq!(believed(None, asked), None);
     }
 }

@@ -46,6 +46,8 @@ impl Context {
             operator: self.operator.clone(),
             missing_kinds: self.missing_kinds.read().unwrap_or_else(PoisonError::into_inner).clone(),
             signing: self.ring.signing(),
+            gated_pods: self.gated_pods.of(&namespace, &service.name_any()),
+            leading_since: self.leading_since(),
             now: jiff::Timestamp::now().as_second(),
         })
     }
