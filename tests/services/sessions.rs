@@ -53,6 +53,26 @@ async fn a_session_is_begun_renewed_listed_and_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_sessions_that_hold_the_oldest_beyond_twenty_ends_and_those_that_have_ended_count_for_nothing() {
+    let platform = Platform::new();
+    let service = platform.start().await;
+    let first = service.somebody().await;
+    for _ in 0..25 {
+        let other = service.log_in(first.id.clone(), first.email.clone()).await;
+        service.delete(&format!("{SESSIONS}/{}", other.session)).by(&other).send().await.expect(204);
+    }
+    service.get(&first.path()).by(&first).send().await.expect(200);
+    let ended = "SELECT count(*) FROM user_sessions WHERE revoked_at IS NOT NULL";
+    assert_eq!(platform.postgres.answer(ended), "25", "they go with the sweep");
+    for _ in 0..20 {
+        service.log_in(first.id.clone(), first.email.clone()).await;
+    }
+    service.get(&first.path()).by(&first).send().await.refuses(401, "Invalid token");
+    let hold = "SELECT count(*) FROM user_sessions WHERE revoked_at IS NULL";
+    assert_eq!(platform.postgres.answer(hold), "20");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_suspended_is_out_at_once_and_comes_back_with_a_new_login() {
     let platform = Platform::new();
     let service = platform.start().await;

@@ -125,9 +125,10 @@ pub(super) const LOGGED_IN: &str = "UPDATE users SET last_login = now(), login_c
     WHERE id = $1 AND status = 'active' AND password = $2";
 pub(super) const INSERT_SESSION: &str = "INSERT INTO user_sessions (id, user_id, refresh_hash, expires_at) \
     VALUES ($1, $2, $3, now() + interval '30 days')";
-/// The oldest of too many sessions.
+/// The oldest of too many sessions that hold. One that has ended takes nobody's place: it goes with the sweep.
 pub(super) const TRIM_SESSIONS: &str = "DELETE FROM user_sessions WHERE user_id = $1 AND id IN \
-    (SELECT id FROM user_sessions WHERE user_id = $1 ORDER BY updated_at DESC, id OFFSET 20)";
+    (SELECT id FROM user_sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() \
+    ORDER BY updated_at DESC, id OFFSET 20)";
 pub(super) const RENEW_SESSION: &str = "UPDATE user_sessions s SET refresh_hash = $3, previous_hash = $2, \
     expires_at = now() + interval '30 days', updated_at = now(), version = s.version + 1 FROM users u \
     WHERE s.id = $1 AND s.refresh_hash = $2 AND s.revoked_at IS NULL AND s.expires_at > now() \
