@@ -14,6 +14,10 @@ const EVERY: Duration = Duration::from_millis(200);
 const STARTS: Duration = Duration::from_secs(60);
 /// How long a step waits for a table that requests use; longer, and they would all wait behind it.
 const LOCK_TIMEOUT: &str = "5s";
+/// When the server asks whether whoever holds the lock is still there: a node that dies tells nobody, and by itself the
+/// server would keep the lock for hours. A minute of silence ends it.
+const KEEPALIVES: &str = "SELECT set_config('tcp_keepalives_idle', '30', false), \
+    set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)";
 
 /// What a step begins with that cannot run in a transaction, such as CREATE INDEX CONCURRENTLY.
 const NO_TRANSACTION: &str = "-- no-transaction";
@@ -54,6 +58,7 @@ pub async fn migrate(options: &PgConnectOptions, table: &'static str, steps: &[S
             connected => break connected?,
         }
     };
+    sqlx::query(KEEPALIVES).execute(&mut connection).await?;
     // A lock that waits would deadlock with CREATE INDEX CONCURRENTLY, which waits for every transaction: it is polled.
     while !lock(&mut connection, table).await? {
         if begun.elapsed() > PATIENCE {

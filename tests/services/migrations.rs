@@ -135,6 +135,17 @@ async fn a_step_that_fails_leaves_what_serves() {
     assert!(migrations::migrate(&options, table, &changed).await.is_err());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_asks_whether_whoever_holds_the_lock_is_still_there() {
+    let platform = Platform::bare(None);
+    platform.postgres.wait();
+    let options = platform.postgres.url().parse().unwrap();
+    let noted = "CREATE TABLE asked AS SELECT current_setting('tcp_keepalives_idle') AS idle, \
+        current_setting('tcp_keepalives_interval') AS pause, current_setting('tcp_keepalives_count') AS tries";
+    migrations::migrate(&options, "_tests_migrations", &[step(1, noted)]).await.unwrap();
+    assert_eq!(platform.postgres.answer("SELECT idle, pause, tries FROM asked"), "30|10|3");
+}
+
 fn step(version: i64, sql: &'static str) -> Step {
     Step { version, about: "a test's", sql }
 }
