@@ -4,8 +4,6 @@ use anyhow::anyhow;
 
 use super::Failed;
 use crate::services::configuration::Configuration;
-use crate::services::database::Database;
-use crate::services::measures::Measures;
 use crate::services::{SERVICES, Service, find, process, users};
 
 /// Arguments of `visiobook service`.
@@ -66,9 +64,8 @@ async fn grant(
         return Err(Failed::usage("roles are those of the service users").into());
     }
     let configuration = read(service, lookup)?;
-    let database = Database::new(&configuration, Measures::new()?.into());
-    let granted = users::grant(&database, email, role).await;
-    match granted.map_err(|error| anyhow!(configuration.redact(&error.to_string())))? {
+    let granted = users::grant(&configuration, email, role).await;
+    match granted.map_err(|error| anyhow!(configuration.redact(&error)))? {
         true => Ok(()),
         false => Err(Failed::verdict(format!("no user has the address {email}")).into()),
     }

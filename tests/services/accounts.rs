@@ -214,7 +214,7 @@ async fn many_are_suspended_at_once_and_what_is_no_user_is_passed_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_change_is_recorded_with_who_and_what() {
-    let platform = Platform::new();
+    let mut platform = Platform::new();
     let service = platform.start().await;
     let (ada, admin) = (service.somebody().await, service.admin(&platform).await);
     let put = service.put(&ada.path(), json!({ "bio": "new" })).by(&admin).header("x-correlation-id", "c-9");
@@ -224,6 +224,14 @@ async fn every_change_is_recorded_with_who_and_what() {
         ada.id
     ));
     assert_eq!(told, format!("user.updated|{}|{{\"bio\": [null, \"new\"]}}|c-9", admin.id));
+    platform.redis.as_mut().unwrap().stop();
+    assert!(platform.run(&["grant", &ada.email, "moderator"]).status.success());
+    let waiting = format!(
+        "SELECT kind, payload FROM outbox_events WHERE subject = '{}' AND correlation_id = 'by hand'",
+        ada.id
+    );
+    let told = platform.postgres.answer(&waiting);
+    assert_eq!(told, "user.role_changed|{\"fields\": [\"role\"]}", "what is done by hand is sent as well");
     let all = platform.postgres.answer("SELECT changes::text FROM user_changes");
     assert!(!all.contains("$2b$") && !all.contains(PASSWORD), "{all}");
 }

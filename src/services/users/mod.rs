@@ -18,7 +18,8 @@ use http::HeaderMap;
 use uuid::Uuid;
 
 use super::cache::Cache;
-use super::database;
+use super::configuration::Configuration;
+use super::database::Database;
 use super::failure::Failure;
 use super::measures::Measures;
 use super::migrations::Step;
@@ -139,27 +140,14 @@ impl Caller {
     }
 }
 
-/// Make the user of an address an admin, a moderator or a user again: how the first admin comes to be.
-pub async fn grant(database: &database::Database, email: &str, role: &str) -> Result<bool, database::Error> {
-    let work = || async {
-        let mut transaction = database.begin().await?;
-        let id: Option<Uuid> = sqlx::query_scalar(statements::GRANT)
-            .bind(email)
-            .bind(role)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if let Some(id) = id {
-            sqlx::query(statements::INSERT_CHANGE)
-                .bind(id)
-                .bind(None::<Uuid>)
-                .bind("user.role_changed")
-                .bind(serde_json::json!({ "role": [null, role] }))
-                .bind("by hand")
-                .execute(&mut *transaction)
-                .await?;
-        }
-        database::commit(transaction).await?;
-        Ok(id.is_some())
-    };
-    database.run("update", "users", work).await
+/// Make the user of an address an admin, a moderator or a user again: how the first admin comes to be. Whoever runs the
+/// service sends the event of it.
+pub async fn grant(configuration: &Configuration, email: &str, role: &str) -> Result<bool, String> {
+    let told = |error: prometheus::Error| error.to_string();
+    let measures = Arc::new(Measures::new().map_err(told)?);
+    let cache = Arc::new(Cache::new(configuration.redis.as_ref(), measures.registry())?);
+    let outbox = Outbox::new(&configuration.service, cache.clone(), &measures).map_err(told)?;
+    let database = Database::new(configuration, measures);
+    let store = Store::new(database.into(), outbox.into(), cache);
+    store.grant(email, role).await.map_err(|error| error.to_string())
 }

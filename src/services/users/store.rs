@@ -164,6 +164,23 @@ impl Store {
         self.set(id, what, false, |user| user.role.as_str(), actor).await
     }
 
+    /// Set the role of the user of an address, by hand; whether there is one.
+    pub async fn grant(&self, email: &str, role: &str) -> Result<bool, Error> {
+        let actor = Actor { id: None, correlation_id: "by hand".to_owned() };
+        let work = || async {
+            let mut transaction = self.database.begin().await?;
+            let query = sqlx::query_scalar(sql::GRANT).bind(email).bind(role);
+            let id: Option<Uuid> = query.fetch_optional(&mut *transaction).await?;
+            if let Some(id) = id {
+                let changes = json!({ "role": [null, role] });
+                self.note(&mut transaction, id, "user.role_changed", changes, &actor).await?;
+            }
+            commit(transaction).await?;
+            Ok(id.is_some())
+        };
+        self.database.run("update", "users", work).await
+    }
+
     async fn set(
         &self,
         id: Uuid,
