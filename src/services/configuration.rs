@@ -283,8 +283,10 @@ impl Reading<'_> {
             return None;
         }
         // H01: in production what is stored does not cross the network in the clear, whoever asks for that.
+        // `prefer`, which the driver takes where nothing is said, goes on in the clear with a server that has no TLS.
         let is_clear = |mode| {
-            environment == Environment::Production && matches!(mode, PgSslMode::Disable | PgSslMode::Allow)
+            environment == Environment::Production
+                && matches!(mode, PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer)
         };
         let mode = self.text("DB_SSL_MODE").map(|text| (text.parse::<PgSslMode>(), text));
         let told = match mode {
@@ -303,7 +305,7 @@ impl Reading<'_> {
             Target::Postgres(options, schema) => {
                 let mut options = options.as_ref().clone().disable_statement_logging();
                 if !is_told && is_clear(options.get_ssl_mode()) {
-                    self.problem(format!("{VARIABLE} asks for a connection in the clear in production: write sslmode=require, verify-ca or verify-full there"));
+                    self.problem(format!("{VARIABLE} allows a connection in the clear in production: write sslmode=require, verify-ca or verify-full there, or none and set DB_SSL_MODE to one of these"));
                 }
                 if let Some(schema) = schema {
                     options = options.options([("search_path", schema)]);
@@ -452,6 +454,10 @@ mod tests {
             (plain, "DISABLE", "DB_SSL_MODE"),
             (plain, "allow", "DB_SSL_MODE"),
             (plain, "verify_full", "DB_SSL_MODE"),
+            (plain, "prefer", "DB_SSL_MODE"),
+            (plain, "", "DATABASE_URL"),
+            ("postgres://u:p@db/books?sslmode=prefer", "require", "DATABASE_URL"),
+            ("postgres://u:p@db/books?sslmode=prefer", "", "DATABASE_URL"),
             ("postgres://u:p@db/books?sslmode=disable", "require", "DATABASE_URL"),
         ] {
             let problems = told(url, mode);
