@@ -1,7 +1,7 @@
 //! What a service says of itself (D01-D05, E30), beside a sidecar or without one.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,9 @@ use super::measures::Measures;
 use super::{Parts, Running, Service, migrations};
 use crate::sidecar::dependencies::Dependencies;
 use crate::sidecar::report::kpis::Collector;
+
+/// How long the database has to tell what is applied: one that froze must not hold readiness once it is back.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a service is.
 pub struct Report {
@@ -48,8 +51,7 @@ impl Report {
                     let mut connection = parts.database.pool().acquire().await?;
                     migrations::missing(&mut connection, service.migration_table, service.migrations).await
                 };
-                let missing =
-                    missing.await.unwrap_or_else(|error| Some(self.configuration.redact(&error.to_string())));
+                let missing = look(missing, PATIENCE).await.map(|error| self.configuration.redact(&error));
                 if let Some(missing) = &missing
                     && self.unmigrated.load().as_deref() != Some(missing)
                 {
@@ -58,7 +60,7 @@ impl Report {
                 let settled = missing.is_none();
                 self.unmigrated.store(Arc::new(missing));
                 if !settled {
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
         };
@@ -139,7 +141,32 @@ impl Report {
     }
 }
 
+/// Why the schema is not there, as far as can be told in time.
+async fn look(
+    missing: impl Future<Output = Result<Option<String>, sqlx::Error>>,
+    patience: Duration,
+) -> Option<String> {
+    match tokio::time::timeout(patience, missing).await {
+        Ok(found) => found.unwrap_or_else(|error| Some(error.to_string())),
+        Err(_) => Some(format!("no answer within {} s", patience.as_secs())),
+    }
+}
+
 fn now() -> String {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_that_says_nothing_holds_no_look_for_ever() {
+        let silent = look(std::future::pending(), Duration::from_millis(1)).await;
+        assert!(silent.is_some_and(|told| told.starts_with("no answer within")));
+        assert_eq!(look(async { Ok(None) }, PATIENCE).await, None);
+        let failed = look(async { Err(sqlx::Error::PoolTimedOut) }, PATIENCE).await;
+        assert_eq!(failed, Some(sqlx::Error::PoolTimedOut.to_string()));
+    }
 }
