@@ -1,6 +1,6 @@
 //! A service's database: connections (DL14), what is worth another try (DL26), how long it took (E05).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -135,7 +135,9 @@ fn is_transient(error: &sqlx::Error) -> bool {
 pub struct Database {
     options: PgPoolOptions,
     client: PgConnectOptions,
-    pool: Mutex<PgPool>,
+    /// How many stay open unused.
+    kept: u32,
+    pool: Arc<Mutex<PgPool>>,
     /// Since when nothing has been answered, and when that was seen last.
     silent: Mutex<Option<(Instant, Instant)>>,
     measures: Arc<Measures>,
@@ -151,7 +153,7 @@ impl Database {
             ("lock_timeout", "2s"),
             ("idle_in_transaction_session_timeout", "10s"),
         ]);
-        let options = PgPoolOptions::new()
+        let mut options = PgPoolOptions::new()
             .max_connections(limits.most)
             .min_connections(0)
             .max_lifetime(limits.lifetime)
@@ -173,8 +175,11 @@ impl Database {
                 })
             });
         measures.connections_most.set(i64::from(limits.most));
-        let pool = Mutex::new(options.clone().connect_lazy_with(client.clone()));
-        Database { options, client, pool, silent: Mutex::default(), measures }
+        let pool = Arc::new_cyclic(|pool| {
+            options = keeping(options.clone(), limits.kept, pool.clone());
+            Mutex::new(options.clone().connect_lazy_with(client.clone()))
+        });
+        Database { options, client, kept: limits.kept, pool, silent: Mutex::default(), measures }
     }
 
     /// A transaction. Dropped, it is as if it had never been.
@@ -262,6 +267,12 @@ impl Database {
         let mut waited = 0.0;
         loop {
             let pool = self.pool();
+            // Given back at the same moment, each has seen a place.
+            while is_surplus(pool.num_idle().saturating_sub(1), self.kept)
+                && let Some(connection) = pool.try_acquire()
+            {
+                let _ = tokio::time::timeout(DOUBTFUL, connection.close()).await;
+            }
             let (open, idle) = (pool.size(), pool.num_idle());
             let in_use = i64::from(open) - idle as i64;
             self.measures.connections_open.set(i64::from(open));
@@ -287,6 +298,19 @@ impl Database {
     pub async fn close(&self) {
         self.pool().close().await;
     }
+}
+
+/// `options` by which a connection that is given back is closed where `kept` others are unused already (DL14).
+fn keeping(options: PgPoolOptions, kept: u32, pool: Weak<Mutex<PgPool>>) -> PgPoolOptions {
+    options.after_release(move |_, _| {
+        let idle = pool.upgrade().map_or(0, |pool| lock(&pool).num_idle());
+        Box::pin(std::future::ready(Ok(!is_surplus(idle, kept))))
+    })
+}
+
+/// Whether a connection is one too many beside `idle` others that are unused.
+fn is_surplus(idle: usize, kept: u32) -> bool {
+    u32::try_from(idle).is_ok_and(|idle| idle >= kept)
 }
 
 /// Confirm a transaction. An error of the connection leaves its outcome unknown.
@@ -320,6 +344,13 @@ mod tests {
             assert!(outage.is_outage(), "{outage}");
         }
         assert!(!Error::Sql(sqlx::Error::RowNotFound).is_outage());
+    }
+
+    #[test]
+    fn no_more_connections_stay_unused_than_are_kept() {
+        assert!(is_surplus(0, 0), "none is kept");
+        assert!(!is_surplus(1, 2));
+        assert!(is_surplus(2, 2) && is_surplus(25, 2));
     }
 
     #[test]

@@ -152,6 +152,24 @@ async fn out_of_connections_is_a_wait_and_then_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_crowd_no_more_connections_stay_open_than_are_kept() {
+    let platform = Platform::new().with("DB_MAX_OPEN_CONNS", "10").with("DB_MAX_IDLE_CONNS", "1");
+    let service = platform.start().await;
+    let person = service.somebody().await;
+    let crowd = (0..200).map(|_| service.get(&person.path()).by(&person).send());
+    for answer in futures::future::join_all(crowd).await {
+        answer.expect(200);
+    }
+    let open = "SELECT count(*) > 2 FROM pg_stat_activity WHERE application_name = 'users'";
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // One that is kept, and one that is in use just now.
+    while platform.postgres.answer(open) != "f" {
+        assert!(Instant::now() < deadline, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redis_leaves_freezes_and_is_emptied_and_every_read_is_right() {
     let mut platform = Platform::new();
     let service = platform.start().await;
