@@ -1,5 +1,5 @@
 //! Entities in Redis beside the database (DL29). Redis may be away, slow, empty or restored from yesterday: whoever asks
-//! uses an entry only at the version that the database names, so an entry can be missing, but never wrong.
+//! uses an entry only in the state that the database names, so an entry can be missing, but never wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};

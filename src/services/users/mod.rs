@@ -30,7 +30,7 @@ use crate::sidecar::auth::INVALID;
 use kpis::Kpis;
 use password::Passwords;
 use sessions::{Caller, RefreshKeys};
-use store::{Actor, Store};
+use store::{Actor, Edition, Store};
 use types::Role;
 
 /// The service of users.
@@ -92,12 +92,12 @@ fn start(parts: &Parts) -> Result<Running, String> {
 }
 
 impl Users {
-    /// Who calls, and the version of the user that the request is `about`; else 401.
+    /// Who calls, and the state of the user that the request is `about`; else 401.
     async fn admit(
         &self,
         headers: &HeaderMap,
         about: Option<Uuid>,
-    ) -> Result<(Caller, Option<i32>), Failure> {
+    ) -> Result<(Caller, Option<Edition>), Failure> {
         let claims = self.tokens.verify(headers)?;
         let about = about.unwrap_or(claims.user_id);
         let admitted = self.store.admit(claims.user_id, claims.sid, Some(about)).await;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::statements as sql;
-use super::store::{Actor, Store};
+use super::store::{Actor, Edition, Store};
 use super::types::{Role, Session};
 use crate::services::database::{Error, commit};
 
@@ -108,20 +108,23 @@ fn account(email: &str) -> Vec<u8> {
 }
 
 impl Store {
-    /// Role of the user whose `session` holds, and the version of the user `about`.
+    /// Role of the user whose `session` holds, and the state of the user `about`.
     pub async fn admit(
         &self,
         id: Uuid,
         session: Uuid,
         about: Option<Uuid>,
-    ) -> Result<Option<(Caller, Option<i32>)>, Error> {
+    ) -> Result<Option<(Caller, Option<Edition>)>, Error> {
         let read = || async {
             let query = sqlx::query_as(sql::ADMIT).bind(session).bind(id).bind(about);
             Ok(query.fetch_optional(&self.database.pool()).await?)
         };
-        let row: Option<(String, Option<i32>)> = self.database.run("select", "user_sessions", read).await?;
-        Ok(row.map(|(role, version)| {
-            (Caller { id, role: Role::of(&role).unwrap_or(Role::User), session }, version)
+        let row: Option<(String, Option<i32>, Option<String>)> =
+            self.database.run("select", "user_sessions", read).await?;
+        Ok(row.map(|(role, version, updated_at)| {
+            let edition = version.zip(updated_at);
+            let edition = edition.map(|(version, updated_at)| Edition { version, updated_at });
+            (Caller { id, role: Role::of(&role).unwrap_or(Role::User), session }, edition)
         }))
     }
 

@@ -117,10 +117,11 @@ pub(super) const BY_EMAIL: &str = "SELECT id, password, status, role FROM users 
 /// Whether who acts is an admin, for as long as the transaction lasts.
 pub(super) const IS_ADMIN: &str =
     "SELECT id FROM users WHERE id = $1 AND role = 'admin' AND status = 'active' FOR SHARE";
-/// Role of who calls, where the session holds; and the version of whom the request is about.
-pub const ADMIT: &str = "SELECT u.role, (SELECT version FROM users WHERE id = $3) FROM user_sessions s \
-    JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL \
-    AND s.expires_at > now() AND u.status = 'active'";
+/// Role of who calls, where the session holds; and the state of whom the request is about.
+pub const ADMIT: &str = "SELECT u.role, a.version, \
+    to_char(a.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM user_sessions s \
+    JOIN users u ON u.id = s.user_id LEFT JOIN users a ON a.id = $3 WHERE s.id = $1 AND s.user_id = $2 \
+    AND s.revoked_at IS NULL AND s.expires_at > now() AND u.status = 'active'";
 pub(super) const LOGGED_IN: &str = "UPDATE users SET last_login = now(), login_count = login_count + 1 \
     WHERE id = $1 AND status = 'active' AND password = $2";
 pub(super) const INSERT_SESSION: &str = "INSERT INTO user_sessions (id, user_id, refresh_hash, expires_at) \

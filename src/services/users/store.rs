@@ -18,7 +18,7 @@ use crate::services::cache::Cache;
 use crate::services::database::{Database, Error, commit};
 use crate::services::outbox::{Event, Outbox};
 use change::{changed, differences};
-pub use read::Filter;
+pub use read::{Edition, Filter};
 
 /// Who does something, in which request.
 #[derive(Clone, Debug)]

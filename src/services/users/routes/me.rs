@@ -21,8 +21,8 @@ use crate::sidecar::correlation::CorrelationId;
     responses((status = 200, description = "Who calls", body = User))
 )]
 pub async fn get_me(State(users): State<Arc<Users>>, headers: HeaderMap) -> Result<Response, Failure> {
-    let (caller, version) = users.admit(&headers, None).await?;
-    read(&users, caller.id, version).await
+    let (caller, edition) = users.admit(&headers, None).await?;
+    read(&users, caller.id, edition).await
 }
 
 /// Change me

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::Users;
 use super::sessions::Caller;
-use super::store::Outcome;
+use super::store::{Edition, Outcome};
 use super::types::{UpdateUser, User};
 use super::validation;
 use crate::services::body::json;
@@ -57,21 +57,21 @@ fn entity(status: StatusCode, user: &User) -> Response {
     response
 }
 
-/// Who calls, whom it is about, and the version of that one where there is one.
+/// Who calls, whom it is about, and the state of that one where there is one.
 async fn about(
     users: &Users,
     headers: &HeaderMap,
     id: &PathId,
-) -> Result<(Caller, Uuid, Option<i32>), Failure> {
+) -> Result<(Caller, Uuid, Option<Edition>), Failure> {
     let parsed = id.uuid(BAD_ID);
     // Who has no token is not told what an id looks like.
-    let (caller, version) = users.admit(headers, parsed.as_ref().ok().copied()).await?;
-    Ok((caller, parsed?, version))
+    let (caller, edition) = users.admit(headers, parsed.as_ref().ok().copied()).await?;
+    Ok((caller, parsed?, edition))
 }
 
-async fn read(users: &Users, id: Uuid, version: Option<i32>) -> Result<Response, Failure> {
-    let version = version.ok_or_else(not_found)?;
-    let user = users.store.find(id, version).await;
+async fn read(users: &Users, id: Uuid, edition: Option<Edition>) -> Result<Response, Failure> {
+    let edition = edition.ok_or_else(not_found)?;
+    let user = users.store.find(id, &edition).await;
     let user = user.map_err(|error| Failure::of_database("Failed to retrieve user", error))?;
     Ok(entity(StatusCode::OK, &user.ok_or_else(not_found)?))
 }

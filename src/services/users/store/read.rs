@@ -1,5 +1,6 @@
 //! Users as they are read: one, from the cache where it is right; a page; what follows; what was found.
 
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
@@ -8,6 +9,37 @@ use super::super::types::{ByStatus, Role, Statistics, Status, User};
 use super::{Store, key, user};
 use crate::services::database::{Error, commit};
 use crate::services::page::{Cursor, Page, Slice, Start, Wanted};
+
+/// Counts the shapes that a user was kept in: an entry of another is none, also where it can be read.
+const FORMAT: u32 = 1;
+
+/// Which state of a user is right. A failover that loses a change gives its version to another one, at another time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edition {
+    /// Counts changes.
+    pub version: i32,
+    /// When the last one was, as answers show it.
+    pub updated_at: String,
+}
+
+/// A user in the cache.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    format: u32,
+    user: User,
+}
+
+impl Kept {
+    /// The user of an id, where it is of this edition.
+    fn right(self, id: Uuid, edition: &Edition) -> Option<User> {
+        let Kept { format, user } = self;
+        let is_right = format == FORMAT
+            && user.id == id
+            && user.version == edition.version
+            && user.updated_at == edition.updated_at;
+        is_right.then_some(user)
+    }
+}
 
 /// Which users a list is of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,13 +51,11 @@ pub struct Filter {
 }
 
 impl Store {
-    /// The user of an id, from the cache where it has this `version`.
-    pub async fn find(&self, id: Uuid, version: i32) -> Result<Option<User>, Error> {
+    /// The user of an id, from the cache where it has this `edition`.
+    pub async fn find(&self, id: Uuid, edition: &Edition) -> Result<Option<User>, Error> {
         let key = key(id);
-        if let Some(user) = self.cache.get::<User>(&key).await
-            && user.version == version
-            && user.id == id
-        {
+        let kept = self.cache.get::<Kept>(&key).await;
+        if let Some(user) = kept.and_then(|kept| kept.right(id, edition)) {
             return Ok(Some(user));
         }
         let read = || async {
@@ -36,10 +66,10 @@ impl Store {
             Ok(row.as_ref().map(user).transpose()?)
         };
         let found = self.database.run("select", "users", read).await?;
-        if let Some(user) = &found {
-            self.cache.put(&key, user).await;
-        }
-        Ok(found)
+        let Some(user) = found else { return Ok(None) };
+        let kept = Kept { format: FORMAT, user };
+        self.cache.put(&key, &kept).await;
+        Ok(Some(kept.user))
     }
 
     /// A page of a list (D52, D55, DL20).
@@ -127,5 +157,34 @@ impl Store {
 impl Filter {
     fn words(self) -> (Option<&'static str>, Option<&'static str>) {
         (self.status.map(Status::as_str), self.role.map(Role::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_kept_user_counts_at_its_version_its_time_and_in_this_shape_alone() {
+        let (id, updated_at) = (Uuid::from_u128(7), "2026-11-21T12:03:10.123Z");
+        let user = json!({
+            "id": id, "email": "ada@example.com", "username": "ada", "role": "user", "status": "active",
+            "preferences": { "language": "en", "timezone": "UTC", "notifications": true },
+            "createdAt": "2026-11-20T00:00:00.000Z", "updatedAt": updated_at, "version": 2,
+        });
+        let right = |entry: Value, id: Uuid, version: i32, updated_at: &str| {
+            let edition = Edition { version, updated_at: updated_at.into() };
+            let kept = serde_json::from_value::<Kept>(entry).ok();
+            kept.and_then(|kept| kept.right(id, &edition)).is_some()
+        };
+        let kept = json!({ "format": FORMAT, "user": user });
+        assert!(right(kept.clone(), id, 2, updated_at));
+        assert!(!right(kept.clone(), id, 3, updated_at));
+        assert!(!right(kept.clone(), id, 2, "2026-11-21T12:03:15.000Z"), "another change has the version");
+        assert!(!right(kept, Uuid::nil(), 2, updated_at));
+        assert!(!right(json!({ "format": FORMAT + 1, "user": user }), id, 2, updated_at));
+        assert!(!right(user, id, 2, updated_at), "as it was kept before");
     }
 }
