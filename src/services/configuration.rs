@@ -431,7 +431,8 @@ mod tests {
         for (environment, most, kept, idle) in
             [("staging", 10, 3, None), ("production", 25, 5, Some(Duration::from_secs(600)))]
         {
-            let read = read(&[DATABASE_URL, SECRET, ("ENVIRONMENT", environment)]).ok().unwrap();
+            let tls = ("DB_SSL_MODE", "require");
+            let read = read(&[DATABASE_URL, SECRET, tls, ("ENVIRONMENT", environment)]).ok().unwrap();
             assert_eq!((read.pool.most, read.pool.kept, read.pool.idle), (most, kept, idle));
         }
     }
