@@ -217,11 +217,10 @@ const DEPENDENCIES: &str = "WaitingForDependencies";
 const CYCLE: &str = "DependencyCycle";
 const SECRETS: &str = "WaitingForSecrets";
 
-fn waits<'a>(all: impl Iterator<Item = (&'a ServiceName, &'a Standing)> + Clone, facts: &Facts) -> Found {
+fn waits<'a>(mut all: impl Iterator<Item = (&'a ServiceName, &'a Standing)> + Clone, facts: &Facts) -> Found {
     let message = format!("waiting for {}", lacking(all.clone()).join("; "));
     // Beside services that wait for each other, it may wait for one that comes by itself.
-    let is_stuck =
-        all.into_iter().any(|(name, standing)| standing.is_lacking() && facts.cycle.contains(name));
+    let is_stuck = all.any(|(name, standing)| standing.is_lacking() && facts.cycle.contains(name));
     match cycle(&facts.cycle).filter(|_| is_stuck) {
         Some(cycle) => Found::told(false, CYCLE, format!("{message}; {cycle}")),
         None => Found::told(false, DEPENDENCIES, message),
