@@ -191,7 +191,11 @@ fn defaults(service: &str, shape: &Shape) -> Vec<(&'static str, String)> {
         ]);
     }
     if says(shape, "JWT_SECRET") {
-        variables.extend([("JWT_EXPIRES_IN", "24h".to_string()), ("BCRYPT_ROUNDS", "12".to_string())]);
+        variables.push(("BCRYPT_ROUNDS", "12".to_string()));
+        // A domain service's own tokens hold as long as they do, whatever is said.
+        if shape.domain_service.is_none() {
+            variables.push(("JWT_EXPIRES_IN", "24h".to_string()));
+        }
     }
     if shape.profile == Some(Profile::Ai) && shape.gpu.is_some() {
         variables.push(("GPU_MEMORY_FRACTION", "0.9".to_string()));

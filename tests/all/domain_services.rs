@@ -73,6 +73,8 @@ fn a_resource_with_two_secrets_is_a_whole_service() {
     assert_eq!(value("SERVICE_VERSION")["value"], "dev");
     assert_eq!(value("DATABASE_URL")["valueFrom"]["secretKeyRef"], json!({ "name": "users", "key": "url" }));
     assert_eq!(value("DB_SSL_MODE")["value"], "require");
+    assert_eq!(value("BCRYPT_ROUNDS")["value"], "12");
+    assert!(!app["env"].to_string().contains("JWT_EXPIRES_IN"), "its tokens hold 900 s");
     assert_eq!(
         template["spec"]["readinessGates"],
         json!([{ "conditionType": "platform.visiobook.com/contract" }])
