@@ -141,16 +141,16 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.resources.requests.ephemeral-storage",
         ),
         (
-            with(json!({ "resources": { "requests": { "example.com/disk": "1" } } })),
+            with(json!({ "resources": { "requests": { "hugepages-2Mi": "1" } } })),
             "development",
             "request-above-limit",
-            "spec.resources.requests.example.com/disk",
+            "spec.resources.requests.hugepages-2Mi",
         ),
         (
-            with(json!({ "resources": { "limits": { "example.com/disk": "0.5" } } })),
+            with(json!({ "resources": { "limits": { "hugepages-2Mi": "0.5" } } })),
             "development",
             "quantity",
-            "spec.resources.limits.example.com/disk",
+            "spec.resources.limits.hugepages-2Mi",
         ),
         (
             with(json!({ "configFiles": { "mountPath": "/tmp", "files": { "a": "" } } })),
@@ -212,6 +212,12 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "gpu-field",
             "spec.resources.requests",
         ),
+        (
+            with(json!({ "resources": { "limits": { "nvidia.com/mig-1g.5gb": "1" } } })),
+            "production",
+            "gpu-field",
+            "spec.resources.limits",
+        ),
         (with(json!({ "replicas": 1 })), "strict", "replicas-minimum", "spec.replicas"),
         (
             with(json!({ "autoscaling": { "minReplicas": 1 } })),
@@ -224,6 +230,24 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "strict",
             "resource-ceiling",
             "spec.resources.limits.cpu",
+        ),
+        (
+            with(json!({ "sidecar": { "resources": { "limits": { "cpu": "9" } } } })),
+            "strict",
+            "resource-ceiling",
+            "spec.sidecar.resources.limits.cpu",
+        ),
+        (
+            with(json!({ "sidecar": { "resources": { "limits": { "memory": "2Gi" } } } })),
+            "strict",
+            "resource-ceiling",
+            "spec.sidecar.resources.limits.memory",
+        ),
+        (
+            with(json!({ "sidecar": { "resources": { "requests": { "cpu": "9" } } } })),
+            "strict",
+            "resource-ceiling",
+            "spec.sidecar.resources.requests.cpu",
         ),
         (
             with(json!({ "resources": { "requests": { "memory": "1Gi" } } })),
@@ -252,6 +276,18 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "development",
             "label-reserved",
             "spec.pod.labels.version",
+        ),
+        (
+            with(json!({ "pod": { "labels": { "platform.visiobook.com/job-of": "shop" } } })),
+            "development",
+            "label-reserved",
+            "spec.pod.labels.platform.visiobook.com/job-of",
+        ),
+        (
+            with(json!({ "pod": { "labels": { "platform.visiobook.com/preview": "true" } } })),
+            "development",
+            "label-reserved",
+            "spec.pod.labels.platform.visiobook.com/preview",
         ),
         (
             with(json!({ "pod": { "volumeMounts": [{ "name": "x", "mountPath": "/x" }] } })),
@@ -630,6 +666,22 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "spec.rollout.checks.job.secrets",
         ),
         (
+            with(
+                json!({ "pod": { "volumes": [{ "name": "keys", "secret": { "secretName": "s", "optional": true } }] } }),
+            ),
+            "vault",
+            "secret-kind",
+            "spec.pod.volumes",
+        ),
+        (
+            with(
+                json!({ "sidecar": { "trustedCertificates": { "secret": { "name": "s", "key": "ca.pem" } } } }),
+            ),
+            "vault",
+            "secret-kind",
+            "spec.sidecar.trustedCertificates.secret",
+        ),
+        (
             with(json!({ "secrets": { "A": { "remote": { "key": "a" } } } })),
             "sealed",
             "secret-kind",
@@ -645,7 +697,7 @@ fn environment(word: &str) -> EnvironmentFact {
         "missing" => return EnvironmentFact::Missing { name: "nowhere".into() },
         "strict" => json!({
             "type": "production",
-            "limits": { "cpu": "8", "replicas": 5, "minReplicas": 2 },
+            "limits": { "cpu": "8", "memory": "1Gi", "replicas": 5, "minReplicas": 2 },
             "images": { "registries": ["ghcr.io/visiobook"], "requireDigest": true },
         }),
         "vault" => {

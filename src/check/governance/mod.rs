@@ -2,6 +2,7 @@
 
 mod policies;
 mod rules;
+mod variables;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -25,9 +26,9 @@ struct Compiled {
 }
 
 static COMPILED: LazyLock<Compiled> = LazyLock::new(|| Compiled {
-    variables: rules::VARIABLES
+    variables: variables::VARIABLES
         .iter()
-        .map(|variable| (variable.0, read(&rules::variable(variable))))
+        .map(|variable| (variable.0, read(&variables::variable(variable))))
         .collect(),
     rules: rules::RULES.iter().map(|rule| (rule, read(&rule.holds()), read(&rule.message()))).collect(),
     functions: Context::default().with_all(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Broken, Subject};
-use crate::api::{DomainService, ProbeSpec, SidecarMode, names};
+use crate::api::{DomainService, GROUP, ProbeSpec, SidecarMode, names};
 use crate::contract::{self, service_token};
 
 /// Volumes of the operator's own.
@@ -61,9 +61,9 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
     }
     let Some(pod) = &it.spec.pod else { return };
     for label in pod.labels.keys() {
-        if [names::APP, names::NAME, names::VERSION, names::MANAGED_BY, names::REVISION, names::GATE]
-            .contains(&label.as_str())
-            || label.split_once('/').is_some_and(|(prefix, _)| prefix == names::DEPENDS_ON)
+        // By labels with a prefix of ours, policies let pods in: those of Jobs, and callers.
+        if [names::APP, names::NAME, names::VERSION, names::MANAGED_BY].contains(&label.as_str())
+            || label.split_once('/').is_some_and(|(prefix, _)| [GROUP, names::DEPENDS_ON].contains(&prefix))
         {
             broken.tell(
                 "label-reserved",

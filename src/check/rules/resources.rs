@@ -19,8 +19,7 @@ pub(super) fn quantities(it: &Subject<'_>, broken: &mut Broken) {
                     broken.tell("quantity", field, "must not be below zero")
                 }
                 Ok(amount)
-                    if !is_shared(resource)
-                        && !resource.contains("gpu")
+                    if resource.starts_with("hugepages-")
                         && amount.to_string().ends_with(['m', 'u', 'n']) =>
                 {
                     broken.tell("quantity", field, "nodes give this resource out in whole numbers only");

@@ -6,6 +6,7 @@ mod orders;
 use serde_json::{Value, json};
 
 use super::rules::{self, Rule};
+use super::variables::{SCALE_VARIABLES, VARIABLES, Variable, variable};
 use crate::api::names::{ALLOW_DELETION, APPROVE, ENVIRONMENT};
 use crate::api::{GROUP, crds};
 use orders::{approval, approval_accounts, approval_accounts_development, attestation, break_glass};
@@ -91,7 +92,7 @@ fn environment() -> Policy {
         governed: Governed::ByEnvironment,
         matched: SERVICES,
         conditions: vec![spec_changes()],
-        variables: shared(rules::VARIABLES.iter()),
+        variables: shared(VARIABLES.iter()),
         validations: validations(rules::RULES),
     }
 }
@@ -106,7 +107,7 @@ fn development() -> Policy {
 }
 
 fn scale() -> Policy {
-    let wanted = rules::VARIABLES.iter().filter(|variable| rules::SCALE_VARIABLES.contains(&variable.0));
+    let wanted = VARIABLES.iter().filter(|(name, _)| SCALE_VARIABLES.contains(name));
     Policy {
         name: "visiobook-scale",
         about: "How many pods the environment of a namespace allows, asked through the scale subresource.",
@@ -202,8 +203,8 @@ fn annotation(object: &str, name: &str) -> String {
     )
 }
 
-fn shared<'a>(variables: impl Iterator<Item = &'a rules::Variable>) -> Vec<(String, String)> {
-    variables.map(|variable| (variable.0.to_string(), rules::variable(variable))).collect()
+fn shared<'a>(variables: impl Iterator<Item = &'a Variable>) -> Vec<(String, String)> {
+    variables.map(|shared| (shared.0.to_string(), variable(shared))).collect()
 }
 
 fn validations(rules: &[Rule]) -> Vec<(String, String)> {
