@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{EnvironmentRules, mounted, trusted};
 use crate::api::{
-    EnvironmentType, KeyRef, RemoteKey, SecretKind, SecretSource, SecretStore, VisiobookServiceSpec, names,
+    EnvironmentType, KeyRef, Pod, RemoteKey, SecretKind, SecretSource, SecretStore, VisiobookServiceSpec,
+    names,
 };
 
 /// What is fetched from a store into a Secret of the service's own.
@@ -30,12 +31,48 @@ pub(super) fn key_of(service: &str, variable: &str, source: &SecretSource) -> Ke
     }
 }
 
-/// Every key of a Secret that a resource asks for.
+/// Every key of a Secret that a resource asks for; a Secret that is mounted whole has an empty one.
 pub fn asked(service: &str, spec: &VisiobookServiceSpec) -> Vec<KeyRef> {
     let variables = spec.secrets.iter().map(|(variable, source)| key_of(service, variable, source));
+    let rollout = spec.rollout.as_ref();
+    let job = rollout.and_then(|rollout| rollout.checks.as_ref()?.job.as_ref());
     variables
         .chain(mounted(spec.sidecar.as_deref()).cloned())
         .chain(trusted(spec.sidecar.as_deref()).cloned())
+        .chain(volumes(spec.pod.as_deref()).into_iter().map(|volume| volume.key))
+        .chain(job.into_iter().flat_map(|job| job.secrets.values().cloned()))
+        .collect()
+}
+
+/// A key of a Secret that is a file of a volume.
+pub(super) struct Mounted {
+    /// Name of the volume.
+    pub volume: String,
+    /// The key; empty where the whole Secret is mounted.
+    pub key: KeyRef,
+    /// Whether pods start without it.
+    pub optional: bool,
+}
+
+/// What the volumes of a pod mount of Secrets.
+pub(super) fn volumes(pod: Option<&Pod>) -> Vec<Mounted> {
+    let volumes = pod.into_iter().flat_map(|pod| &pod.volumes);
+    let secrets = volumes.filter_map(|volume| Some((&volume.name, volume.secret.as_ref()?)));
+    secrets
+        .flat_map(|(volume, secret)| {
+            let name = secret.secret_name.clone().unwrap_or_default();
+            let items = secret.items.iter().flatten().map(|item| item.key.clone());
+            let mut keys: Vec<String> = items.collect();
+            if keys.is_empty() {
+                keys.push(String::new());
+            }
+            keys.into_iter().map(move |key| Mounted {
+                volume: volume.clone(),
+                key: KeyRef { name: name.clone(), key },
+                optional: secret.optional.unwrap_or(false),
+            })
+        })
+        .filter(|mounted| !mounted.key.name.is_empty())
         .collect()
 }
 

@@ -157,6 +157,45 @@ fn where_secrets_are_sealed_one_that_no_sealed_secret_made_holds_the_service_bac
 }
 
 #[test]
+fn what_a_pod_or_a_check_reads_of_secrets_is_waited_for_by_name() {
+    let volume = |name: &str, more: Value| {
+        let mut secret = json!({ "secretName": name });
+        visiobook::plan::merge(&mut secret, more);
+        json!({ "name": name, "secret": secret })
+    };
+    let spec = json!({
+        "pod": { "volumes": [
+            volume("whole", json!({})),
+            volume("parts", json!({ "items": [{ "key": "tls.crt", "path": "a" }] })),
+            volume("maybe", json!({ "optional": true })),
+        ] },
+        "rollout": { "strategy": "BlueGreen", "checks": { "job": { "command": ["/check"], "secrets": { "A": { "name": "token", "key": "a" } } } } },
+    });
+    let held = |type_: Value, fact: SecretFact| {
+        let (decision, _) = decide(&case(spec.clone(), type_), |facts| {
+            facts.secrets.values_mut().for_each(|secret| *secret = fact.clone());
+            facts.sealed_secrets.clear();
+        });
+        decision.held.into_iter().map(|held| format!("{}: {}", held.rule, held.field)).collect::<Vec<_>>()
+    };
+    let fields =
+        |rule: &str, names: &[&str]| names.iter().map(|name| format!("{rule}: {name}")).collect::<Vec<_>>();
+    let (whole, parts, maybe) =
+        ("spec.pod.volumes[name=whole]", "spec.pod.volumes[name=parts]", "spec.pod.volumes[name=maybe]");
+    let job = "spec.rollout.checks.job.secrets.A";
+    let (plain, sealed) =
+        (json!({ "type": "staging" }), json!({ "type": "staging", "secrets": { "kind": "Sealed" } }));
+    assert_eq!(held(plain.clone(), SecretFact::SecretMissing), fields("secret-exists", &[whole, parts, job]));
+    assert_eq!(held(plain.clone(), SecretFact::KeyMissing), fields("secret-key-exists", &[parts, job]));
+    let present = SecretFact::Present { digest: "key:digest".into(), length: 32 };
+    assert_eq!(held(plain, present.clone()), [""; 0]);
+    assert_eq!(held(sealed.clone(), present), fields("secret-sealed", &[whole, parts, maybe, job]));
+    // What the index tells of a Secret that is mounted whole.
+    let told = fields("secret-sealed", &[whole, maybe]);
+    assert!(told.iter().all(|told| held(sealed.clone(), SecretFact::KeyMissing).contains(told)));
+}
+
+#[test]
 fn the_status_tells_when_a_secret_last_had_a_new_value() {
     let case =
         case(json!({ "secrets": { "A": { "name": "s", "key": "a" } } }), json!({ "type": "development" }));
