@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkPolicy {
-    /// Whether everybody else is kept out. Default: what the environment says.
+    /// Whether everybody else is kept out. Default: what the environment says. Where its pods may connect to is the
+    /// environment's to say, whatever stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Who else may connect to its http port.

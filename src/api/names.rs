@@ -170,6 +170,11 @@ pub fn external_secret(service: &str) -> String {
     format!("{service}-secrets")
 }
 
+/// Name of the NetworkPolicy of a service's Jobs. No service can be called so, for there is a dot in it.
+pub fn jobs(service: &str) -> String {
+    format!("{service}.jobs")
+}
+
 /// Name of the ControllerRevision that stores a revision.
 pub fn revision(service: &str, revision: &str) -> String {
     format!("{service}-{revision}")

@@ -12,6 +12,9 @@ const MONITORING: &str = "monitoring";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Isolation {
+    /// Whether anybody may connect: what is left is where its pods may connect to, which no service can open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
     /// Who else may connect to the http port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_from: Vec<AllowFrom>,
@@ -28,9 +31,11 @@ pub(super) fn isolation(spec: &VisiobookServiceSpec, environment: &EnvironmentRu
     let said = spec.network_policy.clone().unwrap_or_default();
     let of_environment = environment.said.network_policy.clone().unwrap_or_default();
     let enabled = said.enabled.or(of_environment.enabled).unwrap_or(true);
-    enabled.then(|| Isolation {
+    let egress = of_environment.egress.map(|egress| egress.ranges);
+    (enabled || egress.is_some()).then(|| Isolation {
+        open: !enabled,
         allow_from: said.allow_from,
         metrics_from: of_environment.metrics_from.unwrap_or_else(|| vec![MONITORING.into()]),
-        egress: of_environment.egress.map(|egress| egress.ranges),
+        egress,
     })
 }

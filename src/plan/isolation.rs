@@ -42,8 +42,7 @@ pub(super) fn build(
         // Requests move to the sidecars during this release.
         http.push(SIDECAR_PORT);
     }
-    let other = site.decision.other.as_ref().and_then(|other| other.revision.as_ref());
-    let other = other.map(|other| &other.shape);
+    let other = other(site);
     if let Some(shape) = other.filter(|shape| !shape.worker) {
         let target = if shape.mode() == SidecarMode::Proxy { SIDECAR_PORT } else { variables::port(shape) };
         if !http.contains(&target) {
@@ -63,17 +62,53 @@ pub(super) fn build(
     if !http.is_empty() {
         ingress.push(requests);
     }
+    let types = [(!isolation.open).then_some("Ingress"), isolation.egress.as_ref().map(|_| "Egress")];
     let mut spec = json!({
         "podSelector": { "matchLabels": { names::NAME: site.owner.name } },
-        "policyTypes": ["Ingress"],
-        "ingress": ingress,
+        "policyTypes": types.into_iter().flatten().collect::<Vec<_>>(),
     });
+    if !isolation.open {
+        spec["ingress"] = ingress.into();
+    }
     if let Some(ranges) = &isolation.egress {
-        spec["policyTypes"] = json!(["Ingress", "Egress"]);
         // One policy is for the pods of both colours.
         spec["egress"] = egress(ranges, [Some(&revision.shape), other].into_iter().flatten()).into();
     }
     Some(Planned::new(site, Kind::NetworkPolicy, site.owner.name.clone(), json!({ "spec": spec })))
+}
+
+/// The policy of the pods of Jobs, where the environment names what pods may connect to. They reach what the service
+/// reaches, the service itself where they check it, and whoever has measured it.
+pub(super) fn jobs(site: &Site<'_>, serving: &Serving, revision: Option<&Wanted>) -> Option<Planned> {
+    let isolation = serving.isolation.as_ref()?;
+    let ranges = isolation.egress.as_ref()?;
+    let run = site.decision.jobs.run.as_ref().map(|run| &run.revision.shape);
+    let shapes = [revision.map(|revision| &revision.shape), other(site), run].into_iter().flatten();
+    let shapes: Vec<&Shape> = shapes.collect();
+    let migrates = shapes.iter().any(|shape| shape.migration.is_some());
+    if run.is_none() && !migrates && !has_checks(serving) {
+        return None;
+    }
+    let mut rules = egress(ranges, shapes.into_iter());
+    if let Some(checked) = serving.release.as_ref().and_then(|release| release.checks.as_ref()) {
+        let mut to = vec![json!({ "podSelector": { "matchLabels": { names::NAME: site.owner.name } } })];
+        if checked.measured.is_some() {
+            to.extend(isolation.metrics_from.iter().map(|name| namespace(name)));
+        }
+        rules.push(json!({ "to": to }));
+    }
+    let spec = json!({
+        "podSelector": { "matchLabels": { names::JOB_OF: site.owner.name } },
+        "policyTypes": ["Egress"],
+        "egress": rules,
+    });
+    Some(Planned::new(site, Kind::NetworkPolicy, names::jobs(&site.owner.name), json!({ "spec": spec })))
+}
+
+/// What the pods of the other colour are made from, where that is known.
+fn other<'a>(site: &Site<'a>) -> Option<&'a Shape> {
+    let other = site.decision.other.as_ref().and_then(|other| other.revision.as_ref());
+    other.map(|other| &other.shape)
 }
 
 /// Whether Jobs ask the service what they check.

@@ -296,6 +296,55 @@ fn nobody_connects_whom_nothing_names() {
     assert_eq!(policy(json!({}), off), None);
 }
 
+#[test]
+fn where_the_environment_says_where_pods_connect_to_no_service_and_no_job_gets_out_of_it() {
+    let egress =
+        json!({ "type": "production", "networkPolicy": { "egress": { "ranges": ["10.20.0.0/16"] } } });
+    let open = json!({ "networkPolicy": { "enabled": false }, "dependsOn": [{ "name": "media" }] });
+    let planned = plan_under(open.clone(), egress.clone());
+    let spec = planned.get("NetworkPolicy", "/spec");
+    assert_eq!(spec["policyTypes"], json!(["Egress"]), "anybody may connect, and nobody connects elsewhere");
+    assert_eq!(spec.get("ingress"), None);
+    let to = |spec: &Value| spec["egress"][1]["to"].clone();
+    let media = json!({ "podSelector": { "matchLabels": { "app.kubernetes.io/name": "media" } } });
+    let reached = json!([media, { "ipBlock": { "cidr": "10.20.0.0/16" } }]);
+    assert_eq!(to(&spec), reached);
+
+    // A Job reaches the same; one that checks, the service too.
+    let policies = |spec: Value, environment: &Value| -> Vec<Value> {
+        let case = case(spec, environment.clone());
+        let decision = visiobook::rollout::step(&case.verdict(), &case.facts());
+        let plan = visiobook::plan::build(&case.owner(), &decision, 1, &case.facts());
+        let policies = plan.objects.into_iter().filter(|planned| planned.kind == Kind::NetworkPolicy);
+        policies
+            .map(|planned| planned.object)
+            .filter(|policy| policy["metadata"]["name"] == "users.jobs")
+            .collect()
+    };
+    let with = |more: Value| {
+        let mut spec = open.clone();
+        visiobook::plan::merge(&mut spec, more);
+        spec
+    };
+    assert_eq!(policies(open.clone(), &egress), [] as [Value; 0], "it has no Job");
+    let migrates = with(json!({ "migration": { "command": ["/migrate"] } }));
+    let [policy] = &policies(migrates.clone(), &egress)[..] else { panic!("no policy of Jobs") };
+    assert_eq!(
+        policy["spec"]["podSelector"],
+        json!({ "matchLabels": { "platform.visiobook.com/job-of": "users" } })
+    );
+    assert_eq!(
+        (to(&policy["spec"]), policy["spec"]["policyTypes"].clone()),
+        (reached.clone(), json!(["Egress"]))
+    );
+    assert_eq!(policy["spec"]["egress"].as_array().map(Vec::len), Some(2), "a migration asks no service");
+    let checks = with(json!({ "rollout": { "strategy": "BlueGreen", "checks": { "conformance": true } } }));
+    let [policy] = &policies(checks, &egress)[..] else { panic!("no policy of Jobs") };
+    let own = json!({ "podSelector": { "matchLabels": { "app.kubernetes.io/name": "users" } } });
+    assert_eq!(policy["spec"]["egress"][2]["to"], json!([own]));
+    assert_eq!(policies(migrates, &json!({ "type": "production" })), [] as [Value; 0]);
+}
+
 fn planned_where(case: &Case, missing: &[(Kind, Missing)]) -> (Plan, Facts) {
     let mut facts = case.facts();
     facts.missing_kinds = missing.iter().cloned().collect();
