@@ -6,6 +6,11 @@ SHELL := /bin/bash
 CACHE := $(or $(VISIOBOOK_CACHE),$(HOME)/.cache/visiobook)
 # Outside of the checkout, so that a fresh clone builds on what is there.
 export CARGO_TARGET_DIR ?= $(CACHE)/cargo/$(shell rustc -V | cut -d' ' -f2)
+# Cargo takes what another checkout at another path has built for its own where the files are older than that: it would run
+# the other's programs.
+$(shell built='$(CARGO_TARGET_DIR)/checkout'; [ "$$(cat "$$built" 2>/dev/null)" = '$(CURDIR)' ] || { \
+  find src tests e2e benches -name '*.rs' -exec touch {} +; \
+  mkdir -p "$${built%/*}" && echo '$(CURDIR)' >"$$built"; } 2>/dev/null)
 IMAGE ?= ghcr.io/visiobook/visiobook:dev
 # How the programs of the image are compiled: `trial` where they are tried and not measured.
 export PROFILE ?= release
