@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::Value;
 use tokio::sync::Notify;
+use visiobook::api::kinds::Kind;
 
 use super::state;
 use crate::support::eventually;
@@ -15,6 +16,8 @@ use crate::support::proxy::{Call, Proxy, Verdict, tail};
 
 /// Namespaces that are worked in side by side.
 const LANES: usize = 4;
+/// How long a key signs before the next is due, the least that can be asked for.
+const KEY: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_millis(2500);
 
 /// Two operators, each behind a proxy of its own.
@@ -81,6 +84,38 @@ async fn t23_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes() 
     pair.proxies[1].quiet(SETTLED).await;
     state::expect(site, "shop", &end, "after the old leader woke up").await;
     assert_eq!(pair.stage.leader().await.as_deref(), Some(NAMES[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t23_a_key_that_falls_due_while_its_leader_sleeps_is_not_made_when_it_wakes() {
+    let pair = Pair::new("key-due").await;
+    let (site, due) = (&pair.stage.site, Instant::now() + KEY);
+    let keys = || site.existing(Kind::Secret, "visiobook-operator-signing-keys");
+    let seconds = KEY.as_secs().to_string();
+    let mut first = pair.stage.launch(Launch {
+        identity: NAMES[0],
+        proxy: Some(&pair.proxies[0]),
+        pace: Pace::Quick,
+        more: &["--signing-key-seconds", &seconds],
+        ..Launch::default()
+    });
+    first.leads().await;
+    first.freeze();
+    let early = changed(&pair.proxies[0].since(0)).into_iter().filter(|call| call.kind == "secrets").count();
+    assert_eq!(early, 0, "the key was due before the leader slept");
+    let before = keys().await;
+
+    // For this one no key is due: whoever makes one is the other.
+    let _second = pair.launch(1);
+    pair.stage.led_by(NAMES[1]).await;
+    tokio::time::sleep_until((due + Duration::from_secs(1)).into()).await;
+    let mark = pair.proxies[0].mark();
+    first.thaw();
+    let status = first.ended().await;
+    assert_ne!(status.code(), Some(0), "who loses the lease does not end in peace");
+    let writes = changed(&pair.proxies[0].since(mark));
+    assert!(writes.is_empty(), "{:#?}", tail(&writes));
+    assert_eq!(keys().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

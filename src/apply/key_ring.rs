@@ -14,8 +14,8 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Error;
 use super::secrets::hex;
+use super::{Error, Leads};
 use crate::contract::leave;
 use crate::contract::service_token::{self, Grant};
 use crate::facts::{Signing, SigningKey, TokenContent};
@@ -40,6 +40,7 @@ struct Pair {
 /// The keys, as they were read or written last.
 pub struct KeyRing {
     client: kube::Client,
+    leads: Leads,
     namespace: String,
     lifetime: i64,
     known: RwLock<Known>,
@@ -53,9 +54,10 @@ struct Known {
 }
 
 impl KeyRing {
-    /// The keys of an operator that lives in `namespace`; its tokens hold for `lifetime` seconds.
-    pub fn new(client: kube::Client, namespace: &str, lifetime: i64) -> KeyRing {
-        KeyRing { client, namespace: namespace.into(), lifetime, known: RwLock::default() }
+    /// The keys of an operator that lives in `namespace`, written while `leads` says so; its tokens hold for
+    /// `lifetime` seconds.
+    pub fn new(client: kube::Client, leads: Leads, namespace: &str, lifetime: i64) -> KeyRing {
+        KeyRing { client, leads, namespace: namespace.into(), lifetime, known: RwLock::default() }
     }
 
     /// Read the keys anew.
@@ -154,6 +156,10 @@ impl KeyRing {
             data: Some(BTreeMap::from([(KEYS.to_string(), ByteString(bytes))])),
             ..Secret::default()
         };
+        // Last of all: whoever sleeps until a key is due may wake up as no leader.
+        if !(self.leads)() {
+            return Err(kube::Error::Service(Error::NotLeader.into()));
+        }
         let params = PostParams::default();
         let written = match &known.version {
             None => self.api().create(&params, &secret).await?,

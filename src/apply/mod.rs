@@ -36,7 +36,7 @@ pub use pods::{containers, look};
 pub use publish::{fill_replicas, publish};
 pub use quotas::quotas;
 pub use secrets::{DigestKey, SecretIndex, Secrets};
-pub use writer::{Error, Writer, payload, resource};
+pub use writer::{Error, Leads, Writer, payload, resource};
 
 use crate::api::kinds::Kind;
 use crate::api::names;

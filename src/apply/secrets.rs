@@ -2,7 +2,7 @@
 //! of the values only a keyed digest and a length.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::{hmac, rand};
 use k8s_openapi::ByteString;
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 use sha2::{Digest, Sha256};
 
-use super::Error;
+use super::{Error, Writer};
 use crate::facts::{SecretFact, SecretKey};
 
 /// Secret of the operator's own namespace that holds the key of all digests.
@@ -78,9 +78,9 @@ pub struct DigestKey {
 }
 
 impl DigestKey {
-    /// Read the key, or make it at the first start.
-    pub async fn ensure(client: kube::Client, namespace: &str) -> Result<DigestKey, kube::Error> {
-        let api: Api<Secret> = Api::namespaced(client, namespace);
+    /// Read the key, or make it at the first start: a write, which takes the claim as every other does.
+    pub async fn ensure(writer: &Writer, namespace: &str) -> Result<DigestKey, kube::Error> {
+        let claimed = || writer.claimed().map_err(|error| kube::Error::Service(error.into()));
         let mut bytes = vec![0; KEY_BYTES];
         if rand::fill(&mut bytes).is_err() {
             return Err(kube::Error::Service("the system gives no random numbers".into()));
@@ -90,13 +90,9 @@ impl DigestKey {
             data: Some(BTreeMap::from([("key".to_string(), ByteString(bytes))])),
             ..Secret::default()
         };
-        let secret = match api.get_opt(KEY_SECRET).await? {
+        let secret = match api(claimed()?, namespace).get_opt(KEY_SECRET).await? {
             Some(secret) => secret,
-            None => match api.create(&PostParams::default(), &fresh).await {
-                // A standby was faster.
-                Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(KEY_SECRET).await?,
-                answer => answer?,
-            },
+            None => api(claimed()?, namespace).create(&PostParams::default(), &fresh).await?,
         };
         let bytes =
             secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0).unwrap_or_default();
@@ -109,7 +105,7 @@ impl DigestKey {
         if rand::fill(&mut bytes).is_err() {
             return Err(kube::Error::Service("the system gives no random numbers".into()));
         }
-        match Api::<Secret>::namespaced(client, namespace).get_opt(KEY_SECRET).await {
+        match api(client, namespace).get_opt(KEY_SECRET).await {
             Ok(kept) => {
                 let kept = kept.and_then(|secret| secret.data?.remove("key")).map(|bytes| bytes.0);
                 Ok(DigestKey::new(&kept.unwrap_or(bytes)))
@@ -129,6 +125,10 @@ impl DigestKey {
     }
 }
 
+fn api(client: kube::Client, namespace: &str) -> Api<Secret> {
+    Api::namespaced(client, namespace)
+}
+
 pub(super) fn hex(bytes: &[u8], characters: usize) -> String {
     bytes
         .iter()
@@ -141,15 +141,21 @@ pub(super) fn hex(bytes: &[u8], characters: usize) -> String {
 /// Reads keys of Secrets, each version of a Secret once.
 pub struct Secrets {
     client: kube::Client,
-    key: DigestKey,
+    /// Set once this instance leads: to make it is a write.
+    key: OnceLock<DigestKey>,
     index: Arc<SecretIndex>,
     read: Mutex<HashMap<Name, (u64, Keys)>>,
 }
 
 impl Secrets {
     /// A reader beside the index that a watch feeds.
-    pub fn new(client: kube::Client, key: DigestKey, index: Arc<SecretIndex>) -> Secrets {
-        Secrets { client, key, index, read: Mutex::default() }
+    pub fn new(client: kube::Client, index: Arc<SecretIndex>) -> Secrets {
+        Secrets { client, key: OnceLock::new(), index, read: Mutex::default() }
+    }
+
+    /// Make digests with this key from now on. Before, no key of a Secret can be looked at.
+    pub fn digest_with(&self, key: DigestKey) {
+        let _ = self.key.set(key);
     }
 
     /// What is known of these keys.
@@ -176,8 +182,8 @@ impl Secrets {
         namespace: &str,
         name: &str,
     ) -> Result<Option<BTreeMap<String, ByteString>>, kube::Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        Ok(api.get_opt(name).await?.map(|secret| secret.data.unwrap_or_default()))
+        let secret = api(self.client.clone(), namespace).get_opt(name).await?;
+        Ok(secret.map(|secret| secret.data.unwrap_or_default()))
     }
 
     /// Those of these Secrets that a SealedSecret of the same name made.
@@ -198,8 +204,8 @@ impl Secrets {
         {
             return Ok(Some(keys.clone()));
         }
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let answer = api.get_opt(name).await;
+        let digests = self.key.get().ok_or(Error::NotLeader)?;
+        let answer = api(self.client.clone(), namespace).get_opt(name).await;
         let found = answer.map_err(|error| Error::Refused {
             what: format!("read Secret {namespace}/{name}"),
             source: Box::new(error),
@@ -212,7 +218,7 @@ impl Secrets {
             .flatten()
             .map(|(key, value)| {
                 let length = String::from_utf8_lossy(&value.0).chars().count();
-                (key, SecretFact::Present { digest: self.key.digest(&value.0), length })
+                (key, SecretFact::Present { digest: digests.digest(&value.0), length })
             })
             .collect();
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(place, (version, keys.clone()));

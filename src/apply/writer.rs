@@ -98,11 +98,14 @@ impl Error {
     }
 }
 
+/// Tells whether this instance leads at this instant.
+pub type Leads = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The hand that writes.
 #[derive(Clone)]
 pub struct Writer {
     client: kube::Client,
-    leads: Arc<dyn Fn() -> bool + Send + Sync>,
+    leads: Leads,
     ring: Arc<KeyRing>,
     /// The operator's own namespace, which pull secrets are copied from.
     own_namespace: String,
@@ -110,18 +113,18 @@ pub struct Writer {
 
 impl Writer {
     /// A hand that writes while `leads` says so.
-    pub fn new(
-        client: kube::Client,
-        leads: Arc<dyn Fn() -> bool + Send + Sync>,
-        ring: Arc<KeyRing>,
-        own_namespace: &str,
-    ) -> Writer {
+    pub fn new(client: kube::Client, leads: Leads, ring: Arc<KeyRing>, own_namespace: &str) -> Writer {
         Writer { client, leads, ring, own_namespace: own_namespace.into() }
+    }
+
+    /// Whether this instance leads at this instant.
+    pub fn leads(&self) -> bool {
+        (self.leads)()
     }
 
     /// The client, once the claim was looked at.
     pub(super) fn claimed(&self) -> Result<kube::Client, Error> {
-        if (self.leads)() { Ok(self.client.clone()) } else { Err(Error::NotLeader) }
+        if self.leads() { Ok(self.client.clone()) } else { Err(Error::NotLeader) }
     }
 
     /// Create an object, or learn that it exists.

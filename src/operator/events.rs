@@ -23,6 +23,10 @@ pub(super) struct Told<'a> {
 
 /// Tell something of an object. One that cannot be told is logged: nothing depends on it.
 pub(super) async fn publish(context: &Context, about: &ObjectReference, told: Told<'_>) {
+    if !context.writer.leads() {
+        // Whoever leads now tells its own.
+        return;
+    }
     let note = status::cut(told.note, NOTE);
     let event = Event {
         type_: if told.warning { EventType::Warning } else { EventType::Normal },

@@ -39,7 +39,7 @@ use kube::runtime::scheduler::{ScheduleRequest, debounced_scheduler};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Cache, DigestKey, KeyRing, SecretIndex, Secrets, Writer};
+use crate::apply::{Cache, DigestKey, KeyRing, Leads, SecretIndex, Secrets, Writer};
 use crate::facts::Installation;
 use crate::rollout::key_ring::Pace;
 use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls, memory};
@@ -115,12 +115,6 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
     let end = CancellationToken::new();
     let serving = tokio::spawn(admin.serve(config.admin_address, end.clone()));
 
-    let own = &config.election.namespace;
-    let key = match config.observe_only {
-        true => keep_asking("digest key", &stop, || DigestKey::borrow(client.clone(), own)).await,
-        false => keep_asking("digest key", &stop, || DigestKey::ensure(client.clone(), own)).await,
-    };
-    let key = key.map_err(Error::DigestKey)?;
     let sidecar_image = match &config.sidecar_image {
         Some(image) => image.clone(),
         None => keep_asking("image of its own pod", &stop, || image::of_pod(&client, &config.election))
@@ -146,7 +140,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         }
         false => (tokio::spawn(election.run(end.clone())), claim),
     };
-    let leads = {
+    let leads: Leads = {
         let (fence, writes) = (fence.clone(), !config.observe_only);
         Arc::new(move || writes && fence.holds())
     };
@@ -154,7 +148,8 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
         controller: "visiobook-operator".into(),
         instance: Some(config.election.identity.clone()),
     };
-    let ring = Arc::new(KeyRing::new(client.clone(), &config.election.namespace, config.tokens.lifetime));
+    let own = &config.election.namespace;
+    let ring = Arc::new(KeyRing::new(client.clone(), leads.clone(), own, config.tokens.lifetime));
     let operator = Installation {
         image: sidecar_image,
         namespace: config.election.namespace.clone(),
@@ -163,7 +158,7 @@ pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationTok
     let context = Context::new(
         Writer::new(client.clone(), leads, ring.clone(), &operator.namespace),
         cache.clone(),
-        Secrets::new(client.clone(), key, index.clone()),
+        Secrets::new(client.clone(), index.clone()),
         Recorder::new(client.clone(), reporter),
         metrics.clone(),
         ring,
@@ -206,6 +201,12 @@ async fn lead(
         () = fence.acquired() => context.metrics.set_leader(!config.observe_only),
         () = stop.cancelled() => return Ok(()),
     }
+    let own = &config.election.namespace;
+    let key = match config.observe_only {
+        true => keep_asking("digest key", &stop, || DigestKey::borrow(client.clone(), own)).await,
+        false => keep_asking("digest key", &stop, || DigestKey::ensure(&context.writer, own)).await,
+    };
+    context.secrets.digest_with(key.map_err(Error::DigestKey)?);
     if config.observe_only {
         tracing::info!("observing only: nothing is written");
     } else {

@@ -65,7 +65,7 @@ fn spans_reach_a_collector_with_the_name_of_the_service() {
     assert_eq!(service, Some(Value::StringValue("visiobook-operator".into())));
     let names: Vec<&str> =
         resource.scope_spans.iter().flat_map(|scope| &scope.spans).map(|span| span.name.as_str()).collect();
-    assert!(names.contains(&"get"), "the digest key is read first: {names:?}");
+    assert!(names.contains(&"get"), "its own pod is read first: {names:?}");
 }
 
 /// Take exports from one connection, as a collector does.
