@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::{Cache, DigestKey, KeyRing, Leads, SecretIndex, Secrets, Writer};
 use crate::facts::Installation;
 use crate::rollout::key_ring::Pace;
-use crate::telemetry::{Admin, Latch, Metrics, Readiness, calls, memory};
+use crate::telemetry::{Admin, Heartbeat, Latch, Metrics, Readiness, calls, memory};
 use context::{Context, Lane};
 use kube::Client;
 use watched::Watched;
@@ -50,6 +50,9 @@ use watches::Watching;
 
 /// Between two times at which free memory is given back.
 const GIVE_BACK: Duration = Duration::from_secs(2);
+/// `/livez` fails when the task that reconciles was silent for so long. It beats whatever it waits for: work, the lease,
+/// or the API server.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How an operator runs.
 #[derive(Clone, Debug)]
@@ -104,13 +107,27 @@ pub enum Error {
 
 /// Run until `stop` fires. The lease is released on the way out.
 pub async fn run(config: Config, kubeconfig: kube::Config, stop: CancellationToken) -> Result<(), Error> {
+    let heartbeat = Heartbeat::new(SILENCE);
+    tokio::select! {
+        outcome = conduct(config, kubeconfig, stop, heartbeat.clone()) => outcome,
+        // In the task of the passes, which falls silent with them.
+        never = heartbeat.keep() => match never {},
+    }
+}
+
+async fn conduct(
+    config: Config,
+    kubeconfig: kube::Config,
+    stop: CancellationToken,
+    heartbeat: Heartbeat,
+) -> Result<(), Error> {
     let metrics =
         Arc::new(Metrics::new(config.metric_services).map_err(|error| Error::Admin(error.to_string()))?);
     let readiness = Readiness::default();
     let client = calls::client(kubeconfig.clone(), metrics.clone())
         .map_err(|error| Error::Client(error.to_string()))?;
     let caches = readiness.latch("caches");
-    let admin = Admin { metrics: metrics.clone(), readiness, heartbeat: None };
+    let admin = Admin { metrics: metrics.clone(), readiness, heartbeat: Some(heartbeat) };
     // Election and admin server end after everything else: the last writes are still ours, and still seen.
     let end = CancellationToken::new();
     let serving = tokio::spawn(admin.serve(config.admin_address, end.clone()));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -73,6 +74,15 @@ impl Heartbeat {
     /// The loop turns.
     pub fn beat(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Beats for as long as it is polled. Beside the work in one `select!` it falls silent with the task of that work:
+    /// when something blocks it, or nobody polls it any more.
+    pub async fn keep(&self) -> Infallible {
+        loop {
+            self.beat();
+            tokio::time::sleep(self.max_age / 10).await;
+        }
     }
 
     /// How long the loop has been silent, if that is too long.
@@ -186,6 +196,28 @@ mod tests {
         assert_eq!(ask(&admin, "/livez").await.0, 503);
         heartbeat.beat();
         assert_eq!(ask(&admin, "/livez").await.0, 200);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_heart_beats_while_its_task_waits_and_stops_when_the_task_is_blocked() {
+        let heartbeat = Heartbeat::new(Duration::from_secs(1));
+        let admin = Admin { heartbeat: Some(heartbeat.clone()), ..admin() };
+        let (block, blocked) = tokio::sync::oneshot::channel::<std::sync::mpsc::Receiver<()>>();
+        let (release, released) = std::sync::mpsc::channel();
+        let task = tokio::spawn(async move {
+            let work = async { blocked.await.unwrap().recv().unwrap() };
+            tokio::select! {
+                () = work => {}
+                never = heartbeat.keep() => match never {},
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(ask(&admin, "/livez").await.0, 200, "it waits, and is well");
+        block.send(released).unwrap();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(ask(&admin, "/livez").await.0, 503);
+        release.send(()).unwrap();
+        task.await.unwrap();
     }
 
     #[tokio::test]
