@@ -5,10 +5,10 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use visiobook::api::kinds::Kind;
-use visiobook::api::{VisiobookEnvironment, VisiobookService};
+use visiobook::api::{VisiobookEnvironment, VisiobookService, names};
 
 use crate::support::people::{Rights, client_of};
-use crate::support::{INTRUDER, STANDIN, Site, eventually, is, kubectl, message, try_kubectl};
+use crate::support::{INTRUDER, STANDIN, Site, audit, eventually, is, kubectl, message, try_kubectl};
 
 const APPROVE: &str = "platform.visiobook.com/approve";
 const APPROVED_BY: &str = "platform.visiobook.com/approved-by";
@@ -208,8 +208,7 @@ async fn whoever_may_edit_attests_under_their_own_name_with_evidence_and_nothing
 
 /// The API server's own record names who changed the service, where it can be read.
 async fn is_audited(site: &Site, user: &str) {
-    let Some(state) = std::env::var_os("VISIOBOOK_STATE") else { return };
-    let file = std::path::Path::new(&state).join("audit.log");
+    let Some(file) = audit::log() else { return };
     let who = |line: &str| {
         let event: Value = serde_json::from_str(line).ok()?;
         let changed = event["verb"] == "patch" && event["responseStatus"]["code"] == 200;
@@ -290,6 +289,10 @@ async fn a_stricter_environment_marks_what_runs_and_takes_annotations_but_no_fur
     })
     .await;
 
+    let approver = person(&site, "ada", "approvers").await;
+    may_read(&approver, &site).await;
+    annotate(&approver, &site, json!({ APPROVE: "a-1", APPROVED_BY: "ada" })).await.expect("approved");
+
     let strict = production(
         json!({ "images": { "registries": ["registry.example"] }, "limits": { "minReplicas": 2, "replicas": 3 }, "defaults": { "replicas": 2 } }),
     );
@@ -302,7 +305,9 @@ async fn a_stricter_environment_marks_what_runs_and_takes_annotations_but_no_fur
     assert_eq!((status.namespaces, status.services, status.violations), (1, 1, 1));
 
     let admin = &site.client;
-    annotate(admin, &site, json!({ "platform.visiobook.com/note": "stop" })).await.expect("an annotation");
+    // Neither a release that somebody stops nor a yes that is taken back is a change of what is forbidden.
+    annotate(admin, &site, json!({ names::ABORT: "a-1" })).await.expect("stopped");
+    annotate(admin, &site, json!({ APPROVE: null, APPROVED_BY: null })).await.expect("withdrawn");
     told(patch(admin, &site, json!({ "spec": { "env": { "A": "1" } } })).await, &["[image-registry]"]);
     for (size, rule) in [("4", "[replicas-ceiling]"), ("1", "[replicas-minimum]")] {
         let (scaled, answer) =

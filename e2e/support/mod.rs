@@ -1,6 +1,7 @@
 //! What the tests stand on: a client, a namespace of each test's own, and waiting.
 
 pub mod argocd;
+pub mod audit;
 pub mod beside;
 pub mod conformance;
 pub mod definitions;
