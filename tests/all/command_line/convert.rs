@@ -72,7 +72,9 @@ fn converted_and_rendered_the_values_of_the_guidelines_equal_the_golden_files() 
         assert_eq!(converted.code, 0, "{}", converted.told);
         assert!(converted.told.contains("spec.ingress: {} offers the service"), "{}", converted.told);
         let rendered = rendered(&format!("{}{more}", converted.output), environment);
-        for (rendered, golden) in comparable(rendered).into_iter().zip(comparable(golden(name))) {
+        let (rendered, golden) = (comparable(rendered), comparable(golden(name)));
+        assert_eq!(rendered.len(), golden.len(), "{name}");
+        for (rendered, golden) in rendered.into_iter().zip(golden) {
             assert_eq!(rendered, golden, "{name}");
         }
     }
