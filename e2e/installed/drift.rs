@@ -251,7 +251,8 @@ async fn every_field_of_the_other_children_that_somebody_changes_is_put_back_and
 fn content(object: &Value) -> Value {
     let mut content = object.clone();
     let fields = content.as_object_mut().expect("object");
-    for told in ["metadata", "status", "revision"] {
+    // Of what is listed neither kind nor version is told.
+    for told in ["apiVersion", "kind", "metadata", "status", "revision"] {
         fields.remove(told);
     }
     if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {

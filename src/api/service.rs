@@ -252,6 +252,7 @@ pub struct Gpu {
     pub count: i32,
     /// Resource that nodes offer them as. Default: nvidia.com/gpu.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.contains('/')").message("gpu.resourceName is a device such as nvidia.com/gpu, with the domain of its vendor; ask for CPU and memory by spec.resources"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_name: Option<String>,
 }

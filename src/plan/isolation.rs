@@ -79,14 +79,23 @@ pub(super) fn build(
 
 /// The policy of the pods of Jobs, where the environment names what pods may connect to. They reach what the service
 /// reaches, the service itself where they check it, and whoever has measured it.
-pub(super) fn jobs(site: &Site<'_>, serving: &Serving, revision: Option<&Wanted>) -> Option<Planned> {
+pub(super) fn jobs(
+    site: &Site<'_>,
+    serving: &Serving,
+    revision: Option<&Wanted>,
+    facts: &Facts,
+) -> Option<Planned> {
     let isolation = serving.isolation.as_ref()?;
     let ranges = isolation.egress.as_ref()?;
     let run = site.decision.jobs.run.as_ref().map(|run| &run.revision.shape);
+    // A migration that has begun is left to its end, whatever is asked for meanwhile.
+    let stored = |hash: &str| facts.revisions.iter().find(|stored| stored.hash == hash);
+    let running = facts.jobs.iter().filter(|job| job.end.is_none()).filter_map(|job| stored(&job.revision));
+    let running: Vec<Stored> = running.filter_map(|it| Stored::read(&it.hash, &it.data).ok()).collect();
     let shapes = [revision.map(|revision| &revision.shape), other(site), run].into_iter().flatten();
-    let shapes: Vec<&Shape> = shapes.collect();
+    let shapes: Vec<&Shape> = shapes.chain(running.iter().map(|stored| &stored.shape)).collect();
     let migrates = shapes.iter().any(|shape| shape.migration.is_some());
-    if run.is_none() && !migrates && !has_checks(serving) {
+    if run.is_none() && running.is_empty() && !migrates && !has_checks(serving) {
         return None;
     }
     let mut rules = egress(ranges, shapes.into_iter());

@@ -131,7 +131,7 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
             plan.objects.extend(service::build(&site, serving, revision, &rendered, facts));
             plan.objects.extend(budget::build(&site, serving));
             plan.objects.extend(isolation::build(&site, serving, revision, &rendered, facts));
-            plan.objects.extend(isolation::jobs(&site, serving, Some(revision)));
+            plan.objects.extend(isolation::jobs(&site, serving, Some(revision), facts));
         }
         plan.objects.extend(job::build(&site, serving, facts));
         plan.objects.push(deployment::build(&site, revision, &rendered, serving));
@@ -146,7 +146,7 @@ pub fn build(owner: &Owner, decision: &Decision, replicas: i32, facts: &Facts) -
     }
     if revision.is_none() {
         prepare(&mut plan, &site, serving, facts);
-        plan.objects.extend(serving.and_then(|serving| isolation::jobs(&site, serving, None)));
+        plan.objects.extend(serving.and_then(|serving| isolation::jobs(&site, serving, None, facts)));
         plan.objects.extend(job::build(&site, serving, facts));
     }
     let kept = std::mem::take(&mut plan.keep);

@@ -73,11 +73,9 @@ pub(super) fn settled(
 fn still_rejected<'a>(record: &'a RolloutStatus, own: &str, facts: &Facts) -> Option<&'a str> {
     let own_of = |hash: &str| facts.marks.get(hash).and_then(|marks| marks.own.as_deref());
     let rejected = record.rejected_revision.as_deref().filter(|hash| own_of(hash) == Some(own))?;
-    let is_the_services = match rejected == record.revision {
-        true => record.state.is_before_switch(),
-        false => own_of(&record.revision) != Some(own),
-    };
-    (is_the_services && !is_retried(record, facts)).then_some(rejected)
+    let is_being_undone = rejected == record.revision && record.state.is_before_switch();
+    let is_its_own_change = rejected != record.revision && own_of(&record.revision) != Some(own);
+    ((is_being_undone || is_its_own_change) && !is_retried(record, facts)).then_some(rejected)
 }
 
 fn is_retried(record: &RolloutStatus, facts: &Facts) -> bool {

@@ -71,8 +71,14 @@ fn mistakes(settings: &Settings) -> Vec<String> {
         (8 << 10..=16 << 20).contains(&limits.head_bytes),
         format!("limits.headBytes {} is not between 8192 and 16777216", limits.head_bytes),
     );
-    hold(limits.connections > 0, "limits.connections: allow at least one".into());
-    hold(settings.application.connections > 0, "application.connections: allow at least one".into());
+    let bounds = [
+        ("limits.connections", limits.connections, 1),
+        ("application.connections", settings.application.connections, 1),
+        ("application.tunnels", settings.application.tunnels, 0),
+    ];
+    for (field, said, least) in bounds {
+        hold((least..=1 << 20).contains(&said), format!("{field} {said} is not between {least} and 1048576"));
+    }
     if let Some(limit) = &settings.rate_limit {
         hold(limit.requests_per_minute > 0, "rateLimit.requestsPerMinute: allow at least one".into());
         hold(limit.burst != Some(0), "rateLimit.burst: allow at least one".into());

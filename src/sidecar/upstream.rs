@@ -46,9 +46,10 @@ pub struct Upstream {
 #[derive(Default)]
 pub(super) struct Pool(Mutex<Vec<Idle>>);
 
-/// Bytes that requests over HTTP/2 hold together where nobody reads their answers: a quarter of what a sidecar has.
+/// Bytes that as many requests over HTTP/2 as are usual hold together where nobody reads their answers: a quarter of what
+/// a sidecar has.
 const MOST_UNREAD: u32 = 16 << 20;
-/// Bytes of one of them: no less than a frame, and no more than moves an answer on as fast.
+/// Bytes of one of them: no less than a frame, and no more than one answer needs to keep moving.
 const LEAST_WINDOW: u32 = 16 << 10;
 const MOST_WINDOW: u32 = 256 << 10;
 /// What a connection may have at most (RFC 9113).

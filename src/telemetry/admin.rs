@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_heart_beats_while_its_task_waits_and_stops_when_the_task_is_blocked() {
-        let heartbeat = Heartbeat::new(Duration::from_secs(1));
+        let heartbeat = Heartbeat::new(Duration::from_secs(4));
         let admin = Admin { heartbeat: Some(heartbeat.clone()), ..admin() };
         let (block, blocked) = tokio::sync::oneshot::channel::<std::sync::mpsc::Receiver<()>>();
         let (release, released) = std::sync::mpsc::channel();
@@ -214,7 +214,7 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!(ask(&admin, "/livez").await.0, 200, "it waits, and is well");
         block.send(released).unwrap();
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
         assert_eq!(ask(&admin, "/livez").await.0, 503);
         release.send(()).unwrap();
         task.await.unwrap();

@@ -673,6 +673,15 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "secret-kind",
             "spec.pod.volumes",
         ),
+        // Nothing is fetched, so whoever made a Secret of that name made it by hand.
+        (
+            with(
+                json!({ "pod": { "volumes": [{ "name": "keys", "secret": { "secretName": "users-secrets" } }] } }),
+            ),
+            "vault",
+            "secret-kind",
+            "spec.pod.volumes",
+        ),
         (
             with(
                 json!({ "sidecar": { "trustedCertificates": { "secret": { "name": "s", "key": "ca.pem" } } } }),

@@ -375,7 +375,7 @@ fn a_refused_change_leaves_a_release_to_itself_and_it_can_still_be_aborted() {
 }
 
 #[test]
-fn what_its_environment_outlaws_on_the_way_gets_no_traffic_and_may_still_be_aborted() {
+fn what_its_environment_outlaws_on_the_way_gets_no_traffic_and_is_over() {
     let (case, mut facts) = ready();
     let hash = case.verdict().expect("valid").shape.revision();
     let own = Some(check::own("users", &case.service.spec));
@@ -389,14 +389,17 @@ fn what_its_environment_outlaws_on_the_way_gets_no_traffic_and_may_still_be_abor
     let gone = EnvironmentFact::Missing { name: "production".into() };
     for environment in [stricter, gone] {
         let outlawed = Case { environment, service: case.service.clone() };
-        let (held, plan) = pass(&outlawed, &facts);
-        assert_eq!((held.colour, held.reason), (Colour::Blue, Reason::Refused));
-        assert!(held.message.contains("is no longer allowed"), "{}", held.message);
-        assert!(object(&plan, Kind::Deployment, "users-green").is_some());
-        let mut aborted = facts.clone();
-        aborted.orders.abort = held.release.expect("a release").attempt;
-        let ended = pass(&outlawed, &aborted).0.release.expect("a release");
-        assert_eq!((ended.state, ended.outcome), (ReleaseState::Stable, Some(Outcome::Aborted)));
+        let (ended, plan) = pass(&outlawed, &facts);
+        assert_eq!((ended.colour, ended.reason), (Colour::Blue, Reason::Refused));
+        assert!(ended.message.contains("is no longer allowed"), "{}", ended.message);
+        assert!(object(&plan, Kind::Deployment, "users-green").is_none());
+        let record = ended.release.clone().expect("a release");
+        assert_eq!((record.state, record.outcome), (ReleaseState::Stable, Some(Outcome::Failed)));
+        // Allowed again, it does not begin by itself.
+        let mut again = after(&case, &ended, &plan, facts.clone());
+        again.deployments.remove(&Colour::Green);
+        let allowed = pass(&case, &again).0.release.expect("a release");
+        assert_eq!((allowed.state, allowed.attempt), (ReleaseState::Stable, record.attempt));
     }
 }
 

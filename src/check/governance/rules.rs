@@ -124,7 +124,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "secret-kind",
         field: "spec.sidecar.trustedCertificates.secret",
-        holds: "variables.secretKind != 'External' || !has(object.spec.sidecar) || !has(object.spec.sidecar.trustedCertificates) || !has(object.spec.sidecar.trustedCertificates.secret) || object.spec.sidecar.trustedCertificates.secret.name == object.metadata.name + '-secrets'",
+        holds: "variables.secretKind != 'External' || !has(object.spec.sidecar) || !has(object.spec.sidecar.trustedCertificates) || !has(object.spec.sidecar.trustedCertificates.secret) || size(variables.secretsOfStore) > 0 && object.spec.sidecar.trustedCertificates.secret.name == object.metadata.name + '-secrets'",
         message: "'is a Secret of the namespace, and ' + variables.name + ' allows keys of its store only: certificates are no secret, name a key of a ConfigMap in spec.sidecar.trustedCertificates.configMap'",
     },
     Rule {

@@ -94,11 +94,11 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     (
         "checkSecretsOfNamespace",
-        "has(object.spec.rollout) && has(object.spec.rollout.checks) && has(object.spec.rollout.checks.job) && has(object.spec.rollout.checks.job.secrets) ? object.spec.rollout.checks.job.secrets.filter(v, object.spec.rollout.checks.job.secrets[v].name != object.metadata.name + '-secrets') : []",
+        "has(object.spec.rollout) && has(object.spec.rollout.checks) && has(object.spec.rollout.checks.job) && has(object.spec.rollout.checks.job.secrets) ? object.spec.rollout.checks.job.secrets.filter(v, size(variables.secretsOfStore) == 0 || object.spec.rollout.checks.job.secrets[v].name != object.metadata.name + '-secrets') : []",
     ),
     (
         "mountedOfNamespace",
-        "has(object.spec.pod) && has(object.spec.pod.volumes) ? object.spec.pod.volumes.filter(v, has(v.secret) && has(v.secret.secretName) && v.secret.secretName != object.metadata.name + '-secrets').map(v, v.secret.secretName) : []",
+        "has(object.spec.pod) && has(object.spec.pod.volumes) ? object.spec.pod.volumes.filter(v, has(v.secret) && has(v.secret.secretName) && (size(variables.secretsOfStore) == 0 || v.secret.secretName != object.metadata.name + '-secrets')).map(v, v.secret.secretName) : []",
     ),
     // How many pods.
     (

@@ -68,7 +68,7 @@ pub(super) fn pod(it: &Subject<'_>, broken: &mut Broken) {
             broken.tell(
                 "label-reserved",
                 format!("spec.pod.labels.{label}"),
-                "the operator sets this label: choose another",
+                "labels like this one are the operator's: choose another",
             );
         }
     }

@@ -121,15 +121,19 @@ pub(super) fn config_size(it: &Subject<'_>, broken: &mut Broken) {
 
 /// H01, for the values that stand in the resource itself. `check::secrets` holds values in Secrets against it.
 pub(super) fn literal_values(it: &Subject<'_>, broken: &mut Broken) {
+    // A domain service starts with nothing that allows the clear.
+    let is_clear = |mode: &str| {
+        mode == "disable" || it.spec.domain_service.is_some() && ["allow", "prefer"].contains(&mode)
+    };
     for (field, values) in [("spec.env", &it.spec.env), ("spec.config", &it.spec.config)] {
         for (variable, value) in values {
             let field = format!("{field}.{variable}");
             let production = it.environment.type_ == EnvironmentType::Production;
-            if production && variable == "DB_SSL_MODE" && value == "disable" {
+            if production && variable == "DB_SSL_MODE" && is_clear(value) {
                 broken.tell(
                     "database-tls",
                     &field,
-                    "a production database is spoken to with TLS: use require or stricter",
+                    "a production database is spoken to with TLS: use require, verify-ca or verify-full",
                 );
             }
             if production && let Some(wrong) = wrong_length(variable, value.chars().count()) {

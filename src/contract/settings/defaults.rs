@@ -76,7 +76,7 @@ impl Default for Application {
             worker: false,
             protocol: Protocol::Http1,
             connections: 512,
-            tunnels: 1024,
+            tunnels: 2048,
             keep_alive_seconds: 4.0,
             connect_seconds: 5.0,
             metrics_path: Some(crate::contract::METRICS_PATH.into()),

@@ -14,6 +14,7 @@ use crate::facts::{ServiceName, Standing};
 use crate::gate::{self, Graph};
 
 /// For so long it is believed that a Service has a name, or none: no watch tells when one of somebody else's comes or goes.
+/// Who waits for one asks again then; everybody else with the next pass.
 pub(in crate::operator) const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Who depends on whom.
@@ -24,7 +25,16 @@ pub(super) struct Dependencies {
     /// As revisions say of which pods run.
     running: Mutex<Graph>,
     /// Names that no VisiobookService has: when was looked, and whether a Service has it.
-    strangers: Mutex<HashMap<ServiceName, (Instant, bool)>>,
+    strangers: Mutex<HashMap<ServiceName, (Instant, Stranger)>>,
+}
+
+/// A Service of somebody else, as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stranger {
+    There,
+    /// It was there when it was looked for before: whoever makes one anew takes it away for a moment.
+    Doubtful,
+    Away,
 }
 
 impl Context {
@@ -92,11 +102,14 @@ impl Context {
         let exists = match believed(known, Instant::now()) {
             Some(exists) => exists,
             None => {
-                let found = apply::service_exists(&self.writer, &name.0, &name.1).await?;
-                // What may not be looked at is somebody else's.
-                let exists = found.unwrap_or(true);
-                lock(strangers).insert(name.clone(), (Instant::now(), exists));
-                exists
+                let found = match (apply::service_exists(&self.writer, &name.0, &name.1).await, known) {
+                    // What may not be looked at is somebody else's.
+                    (Ok(found), known) => seen(found.unwrap_or(true), known),
+                    (Err(_), Some((_, before))) => before,
+                    (Err(error), None) => return Err(error),
+                };
+                lock(strangers).insert(name.clone(), (Instant::now(), found));
+                found != Stranger::Away
             }
         };
         Ok(if exists { Standing::Foreign } else { Standing::Missing })
@@ -114,8 +127,16 @@ impl Context {
 }
 
 /// Whether a Service has the name, as it was found so lately that nobody is asked again.
-fn believed(known: Option<(Instant, bool)>, now: Instant) -> Option<bool> {
-    known.filter(|(at, _)| now.duration_since(*at) < LOOK_AGAIN).map(|(_, exists)| exists)
+fn believed(known: Option<(Instant, Stranger)>, now: Instant) -> Option<bool> {
+    known.filter(|(at, _)| now.duration_since(*at) < LOOK_AGAIN).map(|(_, found)| found != Stranger::Away)
+}
+
+fn seen(exists: bool, known: Option<(Instant, Stranger)>) -> Stranger {
+    match known {
+        _ if exists => Stranger::There,
+        Some((_, Stranger::There)) => Stranger::Doubtful,
+        _ => Stranger::Away,
+    }
 }
 
 fn standing(service: &VisiobookService) -> Standing {
@@ -139,11 +160,17 @@ mod tests {
     #[test]
     fn a_service_of_somebody_else_is_believed_in_for_a_while_whether_it_is_there_or_not() {
         let asked = Instant::now();
-        for exists in [true, false] {
-            let known = Some((asked, exists));
+        for (found, exists) in [(Stranger::There, true), (Stranger::Doubtful, true), (Stranger::Away, false)]
+        {
+            let known = Some((asked, found));
             assert_eq!(believed(known, asked + Duration::from_secs(29)), Some(exists));
             assert_eq!(believed(known, asked + LOOK_AGAIN), None, "asked again");
+            assert_eq!(seen(true, known), Stranger::There);
         }
         assert_eq!(believed(None, asked), None);
+        // One that was there is gone once it is missed twice.
+        let missed = seen(false, Some((asked, Stranger::There)));
+        assert_eq!((missed, seen(false, Some((asked, missed)))), (Stranger::Doubtful, Stranger::Away));
+        assert_eq!(seen(false, None), Stranger::Away);
     }
 }

@@ -66,13 +66,13 @@ impl Walk<'_> {
         let warm = scene.settings.map_or(0, |settings| settings.warm);
         close(&mut self.record, Outcome::Promoted, "", now);
         enter(&mut self.record, ReleaseState::Retiring, Some(now + warm), now);
-        let is_asked = self.target() != self.record.revision;
-        if is_asked {
-            // Nobody asks for a place in a wave during a soak, so what comes next is for the step after the write.
-            self.record.reason = format!("traffic stays with revision {}", self.record.revision);
-            self.wake(now + 1);
+        if self.target() == self.record.revision {
+            return true;
         }
-        !is_asked
+        // Nobody asks for a place in a wave during a soak, so what comes next is for the step after the write.
+        self.record.reason = format!("traffic stays with revision {}", self.record.revision);
+        self.wake(now + 1);
+        false
     }
 
     pub(super) fn retiring(&mut self) -> bool {

@@ -22,6 +22,10 @@ impl Walk<'_> {
             end(&mut self.record, Outcome::Aborted, "somebody aborted it before traffic moved", now);
             return true;
         }
+        if let Some(why) = scene.outlawed.filter(|_| !self.is_undo()) {
+            end(&mut self.record, Outcome::Failed, &format!("it is no longer allowed: {why}"), now);
+            return true;
+        }
         let target = self.target();
         if target != revision {
             end(&mut self.record, Outcome::Superseded, &format!("revision {target} was asked for"), now);
@@ -36,11 +40,6 @@ impl Walk<'_> {
                 return true;
             }
             self.wake(deadline);
-        }
-        // Its time runs on: nobody has to allow it again.
-        if let Some(why) = scene.outlawed.filter(|_| !self.is_undo()) {
-            self.record.reason = format!("revision {revision} is no longer allowed: {why}");
-            return false;
         }
         self.record_attestations(settings);
         match self.is_prepared(&revision, settings) {
@@ -174,18 +173,16 @@ impl Walk<'_> {
             self.ask_why(idle.and_then(|idle| idle.problem.clone()));
             return false;
         }
+        let left = self.left_over(revision);
         match self.ready(revision, true) {
-            // Traffic would reach others too: the Service knows no revisions.
-            Some(ready)
-                if ready >= needed
-                    && let Some(left) = self.left_over(revision) =>
-            {
+            Some(ready) if ready >= needed && left == 0 => true,
+            // Traffic would reach them too: the Service knows no revisions.
+            Some(ready) if ready >= needed => {
                 self.record.reason =
                     format!("pods of another revision ({left}) have yet to leave the colour");
                 self.wake(self.scene.now + 1);
                 false
             }
-            Some(ready) if ready >= needed => true,
             Some(ready) => {
                 self.record.reason =
                     format!("the preview Service has {ready} of {needed} endpoints of revision {revision}");

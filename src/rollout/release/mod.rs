@@ -236,12 +236,12 @@ impl Walk<'_> {
         Some(i32::try_from(pods.len()).unwrap_or(i32::MAX))
     }
 
-    /// Ready pods of other revisions in the colour that does not serve, where any are seen.
-    fn left_over(&self, revision: &str) -> Option<usize> {
+    /// Ready pods of other revisions that are seen in the colour that does not serve.
+    fn left_over(&self, revision: &str) -> usize {
         let idle = self.record.colour.other();
-        let others =
-            self.scene.endpoints?.iter().filter(|pod| pod.colour == idle && pod.revision != revision);
-        Some(others.map(|pod| pod.uid.as_str()).collect::<BTreeSet<_>>().len()).filter(|left| *left > 0)
+        let seen = self.scene.endpoints.unwrap_or_default().iter();
+        let others = seen.filter(|pod| pod.colour == idle && pod.revision != revision);
+        others.map(|pod| pod.uid.as_str()).collect::<BTreeSet<_>>().len()
     }
 
     fn stable(&mut self) -> bool {

@@ -6,7 +6,7 @@ use crate::api::names::Colour;
 use crate::api::{ReleaseState, RolloutStatus};
 use crate::facts::Facts;
 
-/// Numbers from here on are nobody's: an order is free text.
+/// Orders are free text: numbers from here on are none that an attempt has had.
 const MOST: i64 = 1_000_000_000;
 
 /// The record, as far as it can be believed; `None` while nothing has ever run. `colour` is the one that serves where
@@ -36,9 +36,8 @@ fn found(facts: &Facts, colour: Colour) -> Option<RolloutStatus> {
     let other = facts.deployments.get(&colour.other()).filter(|other| other.revision != live.revision);
     let attempts = facts.deployments.values().filter_map(|deployment| deployment.attempt.as_deref());
     // An order that was given for an attempt is none for a later one that happens to get its number.
-    let attempts = attempts.chain(facts.orders.attempts());
-    let numbers = attempts.filter_map(|attempt| attempt.rsplit_once('-')?.1.parse().ok());
-    let number = numbers.filter(|number| (0..MOST).contains(number)).max().unwrap_or(0);
+    let ordered = facts.orders.attempts().filter(|attempt| number_of(attempt).is_some_and(|it| it < MOST));
+    let number = attempts.chain(ordered).filter_map(number_of).max().unwrap_or(0);
     Some(RolloutStatus {
         number,
         attempt: live.attempt.clone(),
@@ -47,6 +46,10 @@ fn found(facts: &Facts, colour: Colour) -> Option<RolloutStatus> {
         previous_revision: other.map(|other| other.revision.clone()),
         ..first(colour, &live.revision)
     })
+}
+
+fn number_of(attempt: &str) -> Option<i64> {
+    attempt.rsplit_once('-')?.1.parse().ok()
 }
 
 /// The record of a service that has had no release.
