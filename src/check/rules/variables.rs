@@ -133,7 +133,7 @@ pub(super) fn literal_values(it: &Subject<'_>, broken: &mut Broken) {
                 broken.tell(
                     "database-tls",
                     &field,
-                    "a production database is spoken to with TLS: use require, verify-ca or verify-full",
+                    "a production database is spoken to with TLS: use require or stricter",
                 );
             }
             if production && let Some(wrong) = wrong_length(variable, value.chars().count()) {
