@@ -59,6 +59,16 @@ fn changed(calls: &[Call]) -> Vec<Call> {
     calls.iter().filter(changes).filter(stored).cloned().collect()
 }
 
+/// Wake a leader whose lease has gone over to another one.
+async fn wakes_and_ends_without_a_write(pair: &Pair, first: &mut Operator) {
+    let mark = pair.proxies[0].mark();
+    first.thaw();
+    let status = first.ended().await;
+    assert_ne!(status.code(), Some(0), "who loses the lease does not end in peace");
+    let writes = changed(&pair.proxies[0].since(mark));
+    assert!(writes.is_empty(), "{:#?}", tail(&writes));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t23_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes() {
     let pair = Pair::new("asleep").await;
@@ -75,12 +85,7 @@ async fn t23_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes() 
     pair.proxies[1].quiet(SETTLED).await;
     let end = state::of(site, "shop").await;
 
-    let mark = pair.proxies[0].mark();
-    first.thaw();
-    let status = first.ended().await;
-    assert_ne!(status.code(), Some(0), "who loses the lease does not end in peace");
-    let writes = changed(&pair.proxies[0].since(mark));
-    assert!(writes.is_empty(), "{:#?}", tail(&writes));
+    wakes_and_ends_without_a_write(&pair, &mut first).await;
     pair.proxies[1].quiet(SETTLED).await;
     state::expect(site, "shop", &end, "after the old leader woke up").await;
     assert_eq!(pair.stage.leader().await.as_deref(), Some(NAMES[1]));
@@ -109,12 +114,7 @@ async fn t23_a_key_that_falls_due_while_its_leader_sleeps_is_not_made_when_it_wa
     let _second = pair.launch(1);
     pair.stage.led_by(NAMES[1]).await;
     tokio::time::sleep_until((due + Duration::from_secs(1)).into()).await;
-    let mark = pair.proxies[0].mark();
-    first.thaw();
-    let status = first.ended().await;
-    assert_ne!(status.code(), Some(0), "who loses the lease does not end in peace");
-    let writes = changed(&pair.proxies[0].since(mark));
-    assert!(writes.is_empty(), "{:#?}", tail(&writes));
+    wakes_and_ends_without_a_write(&pair, &mut first).await;
     assert_eq!(keys().await, before);
 }
 

@@ -1,7 +1,7 @@
 //! The decision where releases go from one colour to the other.
 
 use super::jobs::{Jobs, Run, Seen};
-use super::release::{self, Scene, advance};
+use super::release::{self, Scene, advance, is_retried};
 use super::waves::{self, Entry, Standing};
 use super::{Decision, Other, Reason, Rotation, Wanted, is_size_refused, recall, rotation, want};
 use crate::api::names::{self, Colour};
@@ -75,17 +75,13 @@ fn still_rejected<'a>(record: &'a RolloutStatus, own: &str, facts: &Facts) -> Op
     let rejected = record.rejected_revision.as_deref().filter(|hash| own_of(hash) == Some(own))?;
     let is_being_undone = rejected == record.revision && record.state.is_before_switch();
     let is_its_own_change = rejected != record.revision && own_of(&record.revision) != Some(own);
-    ((is_being_undone || is_its_own_change) && !is_retried(record, facts)).then_some(rejected)
-}
-
-fn is_retried(record: &RolloutStatus, facts: &Facts) -> bool {
-    facts.orders.retry.is_some() && facts.orders.retry == record.attempt
+    ((is_being_undone || is_its_own_change) && !is_retried(record, &facts.orders)).then_some(rejected)
 }
 
 /// Why a revision does not replace what runs, now that pods are replaced one by one: its release was ended before.
 pub(super) fn rejection(hash: &str, valid: &Valid, facts: &Facts) -> Option<String> {
     let record = facts.release.as_ref().or(facts.status_release.as_ref())?;
-    let attempt = record.attempt.as_deref().filter(|_| !is_retried(record, facts))?;
+    let attempt = record.attempt.as_deref().filter(|_| !is_retried(record, &facts.orders))?;
     let is_rejected = record.rejected_revision.as_deref() == Some(hash)
         || still_rejected(record, &valid.own, facts).is_some();
     is_rejected.then(|| {

@@ -33,6 +33,16 @@ async fn connect(sidecar: &Sidecar) -> Sender {
     sender
 }
 
+/// One that has room for so many bytes of each answer.
+async fn connect_with_room(sidecar: &Sidecar, bytes: u32) -> Sender {
+    let stream = tokio::net::TcpStream::connect(sidecar.address()).await.unwrap();
+    let mut client = http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) =
+        client.initial_stream_window_size(bytes).handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
 async fn get(sender: &Sender, path: &str) -> Response<Incoming> {
     let request = Request::get(format!("http://users{path}"));
     let body = Empty::new().map_err(|never| match never {}).boxed();
@@ -109,13 +119,7 @@ fn whoever_reads_nothing_over_http2_leaves_the_application_to_others() {
         drop(unread);
 
         // Nor does one who has no room for a single byte.
-        let stream = tokio::net::TcpStream::connect(sidecar.address()).await.unwrap();
-        let closed = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(0)
-            .handshake(TokioIo::new(stream))
-            .await;
-        let (closed, connection) = closed.unwrap();
-        tokio::spawn(connection);
+        let closed = connect_with_room(&sidecar, 0).await;
         let unread = get(&closed, "/hello").await;
         assert_eq!(get(&sender, "/hello").await.status(), 200);
         drop(unread);
@@ -221,14 +225,8 @@ fn readers_that_stand_still_hold_up_nobody_else_over_http2_to_the_application() 
     let sidecar = Sidecar::before(application.port, json!({ "application": { "protocol": "HTTP2" } }));
     let before = sidecar.resident();
     run(async {
-        let stream = tokio::net::TcpStream::connect(sidecar.address()).await.unwrap();
         // So that the heads of all come, whoever reads.
-        let slow = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(1024)
-            .handshake(TokioIo::new(stream))
-            .await;
-        let (slow, connection) = slow.unwrap();
-        tokio::spawn(connection);
+        let slow = connect_with_room(&sidecar, 1024).await;
         let mut unread = Vec::new();
         for _ in 0..40 {
             unread.push(get(&slow, "/bytes/1073741824").await);

@@ -84,16 +84,20 @@ pub fn other(record: &RolloutStatus) -> Option<&str> {
     }
 }
 
+/// Whether somebody has the last attempt tried again.
+pub fn is_retried(record: &RolloutStatus, orders: &Orders) -> bool {
+    orders.retry.is_some() && orders.retry == record.attempt
+}
+
 /// Whether a release of this revision would begin.
 pub fn would_begin(record: &RolloutStatus, asked: &str, orders: &Orders) -> bool {
     let kept = match record.attempted().filter(|_| record.state.is_before_switch()) {
         Some(attempted) => attempted,
         None => &record.revision,
     };
-    let is_retried = orders.retry.is_some() && orders.retry == record.attempt;
     record.state != ReleaseState::Soaking
         && asked != kept
-        && (is_retried || record.rejected_revision.as_deref() != Some(asked))
+        && (is_retried(record, orders) || record.rejected_revision.as_deref() != Some(asked))
 }
 
 /// What happens next.
